@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from longshore.domain.errors import IllegalMove
 from longshore.domain.ids import Digest, InterceptorId, ProjectId, RunId, TaskId
+from longshore.domain.task import Limits
 
 
 class RunState(StrEnum):
@@ -147,6 +148,7 @@ class Run:
     revision: int
     package: Digest
     location: str
+    limits: Limits
     trigger: Trigger
     event: str
     expand: bool

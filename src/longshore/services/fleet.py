@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which interceptors there are, and what they can run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from longshore.domain.fleet import Interceptor
+from longshore.ports.clock import Clock
+from longshore.ports.store import Store
+
+ALIVE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetService:
+    """Reads signs of life."""
+
+    store: Store
+    clock: Clock
+
+    async def interceptors(self) -> Sequence[Interceptor]:
+        """Those seen within the last minute."""
+        since = self.clock.now() - ALIVE
+        return await self.store.read(lambda work: work.fleet.all(since))
+
+    async def runtimes(self) -> dict[str, list[str]]:
+        """Runtime ids, each with the names of the interceptors that have it."""
+        found: dict[str, list[str]] = {}
+        for interceptor in await self.interceptors():
+            for runtime in interceptor.runtimes:
+                found.setdefault(runtime, []).append(interceptor.name)
+        return dict(sorted(found.items()))

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs: asked for, watched, cancelled."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from longshore.domain.errors import Conflict, Invalid, NotFound
+from longshore.domain.events import RunChanged
+from longshore.domain.ids import Digest, RunId, new_id
+from longshore.domain.logs import LogLine
+from longshore.domain.order import Order
+from longshore.domain.parameters import MAX_EVENT_BYTES, Bound, ParameterType, bind, type_json
+from longshore.domain.project import Actor, Project, Scope
+from longshore.domain.run import Run, RunState, Trigger, TriggerKind
+from longshore.domain.secret import references
+from longshore.domain.task import Task
+from longshore.ports.blobs import Blobs
+from longshore.ports.broker import Broker
+from longshore.ports.clock import Clock
+from longshore.ports.logbook import Logbook
+from longshore.ports.notifier import Notifier
+from longshore.ports.store import Page, RunFilter, Store, Work
+
+INPUT_DIR = "/var/input"
+
+
+@dataclass(frozen=True, slots=True)
+class RunService:
+    """What people do with runs."""
+
+    store: Store
+    broker: Broker
+    blobs: Blobs
+    logbook: Logbook
+    notifier: Notifier
+    clock: Clock
+
+    async def submit(
+        self, project: Project, task_name: str, event: type_json, *, trigger: TriggerKind, actor: Actor
+    ) -> Run:
+        """Record a run, then ring for an interceptor.
+
+        The row is committed first. Should we die before the bell, or the bell be broken, the sweeper finds a
+        queued run that nobody holds and rings again; the caller's run stands either way. The other order
+        could run a task that no table knows. A run that refers to an unknown secret is recorded as failed.
+        """
+        now = self.clock.now()
+
+        def change(work: Work) -> Run:
+            task = work.tasks.by_name(project.id, task_name)
+            bound = bind(task.parameters, event)
+            bound, inputs = _with_inputs(work, task, bound)
+            run = _new_run(
+                task, bound, inputs, now, trigger=Trigger(kind=trigger, by=actor.name), actor=actor
+            )
+            missing = _unknown_secrets(work, task, run)
+            if missing:
+                run = run.moved(RunState.FAILED, now, reason=missing)
+            work.runs.add(run)
+            return run
+
+        run = await self.store.write(change)
+        self.notifier.notify(RunChanged(run=run))
+        if run.state is RunState.QUEUED:
+            await self.broker.publish(Order(run=run.id, attempt=run.attempt, location=run.location))
+        return run
+
+    async def get(self, project: Project, run: RunId) -> Run:
+        """Raises NotFound, also for another project's run."""
+        return await self.store.read(lambda work: work.runs.get(project.id, run))
+
+    async def result(self, run: Run) -> str | None:
+        """What the handler returned, JSON text; large ones are read from the artifacts."""
+        if run.payload_digest is None:
+            return run.payload
+        pieces = [piece async for piece in self.blobs.read(run.payload_digest)]
+        return b"".join(pieces).decode()
+
+    async def list(self, project: Project, page: Page, wanted: RunFilter) -> Sequence[Run]:
+        """Newest first."""
+        return await self.store.read(lambda work: work.runs.page(project.id, page, wanted))
+
+    async def cancel(self, project: Project, run_id: RunId, *, actor: Actor) -> Run:
+        """End a run: at once when nobody holds it, else with its holder's next heartbeat (within a second).
+
+        Raises Conflict when it is over already.
+        """
+        now = self.clock.now()
+
+        def change(work: Work) -> Run:
+            run = work.runs.get(project.id, run_id)
+            if run.state.is_final:
+                raise Conflict(f"run {run.id} is over already: {run.state}")
+            reason = f"cancelled by {actor.name}"
+            if run.state is RunState.QUEUED:
+                ended = run.moved(RunState.CANCELLED, now, reason=reason)
+                work.runs.save(ended, expecting=run.state, attempt=run.attempt, fence=run.fence)
+                return ended
+            work.runs.ask_to_cancel(run.id)
+            return replace(run, cancel_requested=True)
+
+        run = await self.store.write(change)
+        if run.state.is_final:
+            await self.logbook.close(run.id)
+        self.notifier.notify(RunChanged(run=run))
+        return run
+
+    async def wait(self, project: Project, run_id: RunId, timeout: float) -> Run:
+        """The run once it is over, or as it is after `timeout` seconds. Nothing polls: the end rings."""
+        changes = self.notifier.listen(project.id)
+        try:
+            run = await self.get(project, run_id)
+            if run.state.is_final:
+                return run
+            async with asyncio.timeout(timeout):
+                async for event in changes:
+                    if event.run.id == run_id and event.run.state.is_final:
+                        return event.run
+        except TimeoutError:
+            pass
+        finally:
+            await _closed(changes)
+        return await self.get(project, run_id)
+
+    async def log(
+        self, project: Project, run_id: RunId, *, after: int = 0, follow: bool = False
+    ) -> AsyncIterator[Sequence[LogLine]]:
+        """Batches of log lines; with `follow` to the end of the run.
+
+        A follower whose run ends between the look at its state and the first read still gets every line:
+        whoever ends a run closes its log.
+        """
+        run = await self.get(project, run_id)
+        async for batch in self.logbook.read(run.id, after=after, follow=follow and not run.state.is_final):
+            yield batch
+            if batch:
+                after = batch[-1].seq
+        if follow and not run.state.is_final:
+            async for batch in self.logbook.read(run.id, after=after):
+                yield batch
+
+
+async def _closed(changes: AsyncIterator[RunChanged]) -> None:
+    close = getattr(changes, "aclose", None)
+    if close is not None:
+        await close()
+
+
+def _new_run(
+    task: Task,
+    bound: Bound,
+    inputs: Mapping[str, Digest],
+    now: datetime,
+    *,
+    trigger: Trigger,
+    actor: Actor,
+) -> Run:
+    text = json.dumps(bound.event, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > MAX_EVENT_BYTES:
+        raise Invalid(f"the event takes {size} bytes; at most {MAX_EVENT_BYTES} fit", field="event")
+    return Run(
+        id=RunId(new_id(now)),
+        project_id=task.project_id,
+        task_id=task.id,
+        task_name=task.name,
+        revision=task.revision,
+        package=task.package,
+        location=task.location,
+        limits=task.limits,
+        trigger=trigger,
+        event=text,
+        expand=actor.may(Scope.EDIT),
+        defaulted=bound.defaulted,
+        inputs=inputs,
+        queued_at=now,
+        notices=bound.notices,
+    )
+
+
+def _with_inputs(work: Work, task: Task, bound: Bound) -> tuple[Bound, dict[str, Digest]]:
+    """Pin the objects that parameters of type artifact name, and put their paths into the event."""
+    if not isinstance(bound.event, dict):
+        return bound, {}
+    event, inputs = dict(bound.event), {}
+    for parameter in task.parameters:
+        value = event.get(parameter.name)
+        if parameter.type is not ParameterType.ARTIFACT or not isinstance(value, str) or not value:
+            continue
+        bucket, _, key = value.partition("/")
+        try:
+            artifact = work.artifacts.get(task.project_id, bucket, key)
+        except NotFound:
+            raise Invalid(
+                f"the parameter {parameter.name} names {value!r}, and there is no such artifact:"
+                " it takes BUCKET/KEY",
+                field=parameter.name,
+            ) from None
+        inputs[value] = artifact.digest
+        event[parameter.name] = f"{INPUT_DIR}/{value}"
+    return replace(bound, event=event), inputs
+
+
+def expandable(task: Task, run: Run) -> Iterator[str]:
+    """Every text of a run in which references count: the task's own, and the caller's when it may edit."""
+    yield from task.environment.values()
+    yield from (p.default for p in task.parameters if p.default is not None)
+    event = json.loads(run.event)
+    if not isinstance(event, dict):
+        return
+    for name, value in event.items():
+        if run.expand or name in run.defaulted:
+            yield from _texts(value)
+
+
+def _texts(value: type_json) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _unknown_secrets(work: Work, task: Task, run: Run) -> str | None:
+    wanted = {r.name for text in expandable(task, run) for r in references(text) if r.explicit}
+    known = {secret.name for secret in work.secrets.named(task.project_id, sorted(wanted))}
+    return unknown_secrets_reason(sorted(wanted - known))
+
+
+def unknown_secrets_reason(names: Sequence[str]) -> str | None:
+    """Why a run that refers to these secrets cannot start; None when there are none."""
+    if not names:
+        return None
+    if len(names) == 1:
+        return f"the secret {names[0]} does not exist in this project"
+    return f"the secrets {', '.join(names)} do not exist in this project"
