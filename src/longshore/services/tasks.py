@@ -199,7 +199,8 @@ class TaskService:
                 artifact = work.artifacts.get(project.id, TASKS_BUCKET, key)
             except NotFound:
                 raise NotFound(
-                    f"bucket tasks has no package {key!r}; put it there first: longshore artifact put tasks {key}"
+                    f"bucket tasks has no package {key!r};"
+                    f" put it there first: longshore artifact put tasks {key}"
                 ) from None
             return work.packages.get(project.id, artifact.digest)
 

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The environment a handler wakes up in: Lambda's own variables over what the task asks for."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from longshore.domain.order import Invocation
+
+REGION = "us-east-1"
+ACCOUNT = "000000000000"
+OUTPUT_DIR = "/output"
+INPUT_DIR = "/var/input"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """How a run names itself towards its handler."""
+
+    arn: str
+    log_group: str
+    log_stream: str
+
+
+def identity(invocation: Invocation, at: datetime) -> Identity:
+    """The function's ARN and the names of its log, as Lambda forms them."""
+    return Identity(
+        arn=f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{invocation.task}",
+        log_group=f"/aws/lambda/{invocation.task}",
+        log_stream=f"{at.astimezone(UTC):%Y/%m/%d}/[$LATEST]{secrets.token_hex(16)}",
+    )
+
+
+def environment_of(invocation: Invocation, named: Identity, runtime: str) -> Mapping[str, str]:
+    """Everything in os.environ. Reserved names win over the task's (Lambda's precedence)."""
+    return {
+        **invocation.environment,
+        "LANG": "en_US.UTF-8",
+        "TZ": ":UTC",
+        "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+        "LD_LIBRARY_PATH": _LIBRARIES,
+        "HOME": "/tmp",  # noqa: S108  (the sandbox's own)
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{runtime}",
+        "AWS_LAMBDA_FUNCTION_NAME": invocation.task,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(invocation.limits.memory_mb),
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": named.log_group,
+        "AWS_LAMBDA_LOG_STREAM_NAME": named.log_stream,
+        "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "LAMBDA_TASK_ROOT": "/var/task",
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+        "_HANDLER": invocation.handler,
+        "OUTPUT_DIR": OUTPUT_DIR,
+        "INPUT_DIR": INPUT_DIR,
+        "LONGSHORE_RUN_ID": invocation.run,
+        "LONGSHORE_PROJECT": invocation.project,
+    }
+
+
+_LIBRARIES = "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machine's cache of packages, unpacked and compiled, by digest. And the inputs of runs.
+
+<home>/code/<digest>     an unpacked package, read-only to everyone
+<home>/inputs/<digest>   an input's bytes
+"""
+
+import asyncio
+import hashlib
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from longshore.domain.errors import Conflict, Unavailable
+from longshore.domain.ids import Digest
+from longshore.domain.order import Lease
+from longshore.ports.link import Link
+from longshore.ports.packages import Archives
+
+
+@dataclass(frozen=True, slots=True)
+class PackageCache:
+    """Fetches through the Link once, verifies, unpacks."""
+
+    home: Path
+    archives: Archives
+    compile_with: tuple[str, ...]
+    _locks: dict[Digest, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    def __post_init__(self) -> None:
+        for name in ("code", "inputs", "incoming"):
+            (self.home / name).mkdir(parents=True, exist_ok=True, mode=0o711)
+
+    def _lock(self, digest: Digest) -> AbstractAsyncContextManager[None]:
+        return self._locks[digest]
+
+    async def code(self, link: Link, lease: Lease, digest: Digest) -> Path:
+        """The directory of a package, fetched and unpacked if it is not here yet."""
+        target = self.home / "code" / digest
+        async with self._lock(digest):
+            if not target.exists():
+                archive = await self._fetched(link.fetch(lease, digest), digest)
+                try:
+                    await self.archives.unpack(archive, target, compile_with=self.compile_with)
+                except Conflict:
+                    pass  # another process was quicker; what it unpacked has the same digest
+                finally:
+                    archive.unlink(missing_ok=True)
+        return target
+
+    async def input(self, link: Link, lease: Lease, digest: Digest) -> Path:
+        """A file with an input's bytes."""
+        target = self.home / "inputs" / digest
+        async with self._lock(digest):
+            if not target.exists():
+                arrived = await self._fetched(link.fetch(lease, digest), digest)
+                arrived.chmod(0o444)
+                arrived.rename(target)
+        return target
+
+    async def _fetched(self, pieces: AsyncIterator[bytes], digest: Digest) -> Path:
+        """The bytes in a temporary file; raises Unavailable when they are not the ones of the digest."""
+        handle, name = tempfile.mkstemp(prefix=digest[:12], dir=self.home / "incoming")
+        path = Path(name)
+        seen = hashlib.sha256()
+        try:
+            with os.fdopen(handle, "wb") as file:
+                async for piece in pieces:
+                    seen.update(piece)
+                    file.write(piece)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        if seen.hexdigest() != digest:
+            path.unlink(missing_ok=True)
+            raise Unavailable(f"what arrived for {digest} is damaged: its sha256 is {seen.hexdigest()}")
+        return path
