@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Interceptors, the machines' agents, and what they have to give."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from longshore.domain.ids import InterceptorId
 from longshore.domain.order import Room
+from longshore.domain.task import Limits
+
+ALIVE = timedelta(seconds=60)
+"""An interceptor that was seen within this time counts as there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,3 +55,17 @@ class Slots:
         taken = list(self.taken)
         taken.remove(room)
         return replace(self, taken=tuple(taken))
+
+
+def waits_for(limits: Limits, location: str, alive: Iterable[Interceptor]) -> str | None:
+    """The sentence for a run that none of these interceptors can take; None when one of them can."""
+    here = [one for one in alive if one.location == location]
+    if not here:
+        return f"no interceptor serves the location {location} now; the run waits for one"
+    if any(limits.cpus <= one.cpu_cores and limits.memory_mb <= one.memory_mb for one in here):
+        return None
+    cores, memory = max(one.cpu_cores for one in here), max(one.memory_mb for one in here)
+    return (
+        f"the task asks for {limits.cpus:g} cores and {limits.memory_mb} MB, and the location {location} has"
+        f" {cores:g} cores and {memory} MB at most in one place; the run waits for one that has more"
+    )

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from longshore.domain.errors import Conflict, Unavailable
 from longshore.domain.ids import Digest
@@ -65,17 +66,24 @@ class PackageCache:
     async def _fetched(self, pieces: AsyncIterator[bytes], digest: Digest) -> Path:
         """The bytes in a temporary file; raises Unavailable when they are not the ones of the digest."""
         handle, name = tempfile.mkstemp(prefix=digest[:12], dir=self.home / "incoming")
-        path = Path(name)
-        seen = hashlib.sha256()
         try:
             with os.fdopen(handle, "wb") as file:
-                async for piece in pieces:
-                    seen.update(piece)
-                    file.write(piece)
+                _verify(await _written(pieces, file), digest)
         except BaseException:
-            path.unlink(missing_ok=True)
+            os.unlink(name)
             raise
-        if seen.hexdigest() != digest:
-            path.unlink(missing_ok=True)
-            raise Unavailable(f"what arrived for {digest} is damaged: its sha256 is {seen.hexdigest()}")
-        return path
+        return Path(name)
+
+
+async def _written(pieces: AsyncIterator[bytes], file: BinaryIO) -> str:
+    """Write the pieces; the sha256 of what was written."""
+    seen = hashlib.sha256()
+    async for piece in pieces:
+        seen.update(piece)
+        file.write(piece)
+    return seen.hexdigest()
+
+
+def _verify(arrived: str, digest: Digest) -> None:
+    if arrived != digest:
+        raise Unavailable(f"what arrived for {digest} is damaged: its sha256 is {arrived}")

@@ -3,13 +3,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
-from longshore.domain.fleet import Interceptor
+from longshore.domain.fleet import ALIVE, Interceptor
 from longshore.ports.clock import Clock
 from longshore.ports.store import Store
-
-ALIVE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)

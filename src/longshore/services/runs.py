@@ -9,6 +9,7 @@ from datetime import datetime
 
 from longshore.domain.errors import Conflict, Invalid, NotFound
 from longshore.domain.events import RunChanged
+from longshore.domain.fleet import ALIVE, waits_for
 from longshore.domain.ids import Digest, RunId, new_id
 from longshore.domain.logs import LogLine
 from longshore.domain.order import Order
@@ -59,6 +60,8 @@ class RunService:
             missing = _unknown_secrets(work, task, run)
             if missing:
                 run = run.moved(RunState.FAILED, now, reason=missing)
+            elif waits := _waits_for(work, run, now):
+                run = replace(run, notices=(*run.notices, waits))
             work.runs.add(run)
             return run
 
@@ -141,6 +144,11 @@ class RunService:
         if follow and not run.state.is_final:
             async for batch in self.logbook.read(run.id, after=after):
                 yield batch
+
+
+def _waits_for(work: Work, run: Run, now: datetime) -> str | None:
+    alive = [one for one in work.fleet.all(now - ALIVE) if not one.draining]
+    return waits_for(run.limits, run.location, alive)
 
 
 async def _closed(changes: AsyncIterator[RunChanged]) -> None:

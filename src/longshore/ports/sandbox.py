@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The walls around one handler.
+
+    launch(spec) ─▶ Cell ─▶ assign(environment, handler) ─▶ ... Runtime API ... ─▶ kill()
+
+A cell that was launched has its mounts, limits and a launcher waiting inside, but no secret and no code of
+anybody running. `assign` sends the environment in and starts the runtime; from then on it talks to whoever
+accepts connections on `runtime_api`.
+"""
+
+import signal
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellSpec:
+    """What a cell holds and may take.
+
+    `runtime_root` is mounted at /var/lang (None: the interpreter lives in /usr), `runtime_dir` at
+    /var/runtime, `package_dir` at /var/task, each file of `inputs` below /var/input; all read-only. /tmp and
+    /output take `disk_mb` MB each. `python` is the interpreter's path inside the cell.
+    """
+
+    runtime_root: Path | None
+    python: str
+    runtime_dir: Path
+    package_dir: Path
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    cpus: float
+    memory_mb: int
+    disk_mb: int
+    pids: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How the runtime's process ended. `oom_killed`: the memory limit ended it, whatever code it shows."""
+
+    code: int | None = None
+    signal: int | None = None
+    oom_killed: bool = False
+
+    @property
+    def signal_name(self) -> str:
+        """As AWS words it: `killed`, `segmentation fault`, `aborted`; the number where it has no word."""
+        words = {signal.SIGKILL: "killed", signal.SIGSEGV: "segmentation fault", signal.SIGABRT: "aborted"}
+        words |= {signal.SIGTERM: "terminated", signal.SIGBUS: "bus error", signal.SIGILL: "illegal instruction"}
+        words |= {signal.SIGFPE: "floating point exception", signal.SIGSYS: "bad system call"}
+        return next((word for number, word in words.items() if number == self.signal), str(self.signal))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellUsage:
+    """What everything in a cell has taken so far. CPU in milliseconds, memory in MB (2**20 bytes)."""
+
+    cpu_ms: float
+    peak_memory_mb: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Isolation:
+    """How good the walls are. `level` is one word that lists show, `words` say what is missing."""
+
+    level: str
+    words: tuple[str, ...] = ()
+
+
+class Cell(Protocol):
+    """One sandbox with a launcher in it."""
+
+    @property
+    def runtime_api(self) -> socket.socket:
+        """A listening stream socket: 127.0.0.1:9001 of the cell's own network. The cell closes it."""
+        ...
+
+    @property
+    def stdout(self) -> int:
+        """The reading end of the handler's standard output, a file descriptor that the cell closes."""
+        ...
+
+    @property
+    def stderr(self) -> int:
+        """The same for standard error."""
+        ...
+
+    async def assign(self, environment: Mapping[str, str], handler: str) -> None:
+        """Start the runtime with exactly this environment; once a cell. Raises Unavailable when the launcher
+        is not there any more."""
+        ...
+
+    async def exited(self) -> Exit:
+        """Wait for the end of the runtime's process. May be awaited by several, cancelled, asked again."""
+        ...
+
+    async def terminate(self) -> None:
+        """Send SIGTERM to the runtime's process; harmless when it is gone."""
+        ...
+
+    async def kill(self) -> None:
+        """End every process in the cell and wait until none is left (0.5 s), then let go of everything.
+        May be called again."""
+        ...
+
+    def usage(self) -> CellUsage:
+        """What has been taken so far; after `kill` what was measured last."""
+        ...
+
+    def output(self) -> int:
+        """A directory descriptor of /output. It stays readable after `kill` for whoever has duplicated it."""
+        ...
+
+
+class Sandbox(Protocol):
+    """Makes cells."""
+
+    @property
+    def isolation(self) -> Isolation: ...
+
+    async def launch(self, spec: CellSpec) -> Cell:
+        """A fresh cell; raises Unavailable with what is missing on this machine."""
+        ...
+
+    async def close(self) -> None:
+        """Kill what is left and remove every trace."""
+        ...
