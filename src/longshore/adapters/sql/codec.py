@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between domain values and columns."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter
+
+T = TypeVar("T")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+Row = Mapping[str, Any]
+"""One row by column names: what the database gave, not yet a value of ours."""
+
+
+def micros(at: datetime) -> int:
+    """A time as a column has it."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def maybe_micros(at: datetime | None) -> int | None:
+    """The same for a time that may be missing."""
+    return None if at is None else micros(at)
+
+
+def time_of(value: int) -> datetime:
+    """A column's time."""
+    return _EPOCH + timedelta(microseconds=value)
+
+
+def maybe_time_of(value: int | None) -> datetime | None:
+    """The same for a time that may be missing."""
+    return None if value is None else time_of(value)
+
+
+class Json(Generic[T]):
+    """A column of JSON text that holds values of one type."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._adapter: TypeAdapter[T] = TypeAdapter(kind)
+
+    def text(self, value: T) -> str:
+        """The column's text."""
+        return self._adapter.dump_json(value).decode()
+
+    def value(self, text: str) -> T:
+        """The value again."""
+        return self._adapter.validate_json(text)
