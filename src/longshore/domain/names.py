@@ -25,9 +25,11 @@ _RULES: dict[str, tuple[re.Pattern[str], str]] = {
         re.compile(r"[a-z0-9][a-z0-9-]{0,62}"),
         "1 to 63 lower-case letters, digits and hyphens",
     ),
-    "token": (re.compile(r"[^\x00-\x1f\x7f]{1,100}"), "1 to 100 printable characters"),
+    "token": (re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,100}"), "1 to 100 printable characters"),
 }
 MAX_KEY_BYTES = 1024
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and halves of characters that no UTF-8 can hold."""
 
 
 def checked(kind: str, name: str, *, field: str = "name") -> str:
@@ -45,7 +47,7 @@ def checked_key(key: str) -> str:
     """
     if not key or len(key.encode("utf-8", "replace")) > MAX_KEY_BYTES:
         raise Invalid(f"an artifact's key takes 1 to {MAX_KEY_BYTES} bytes", field="key")
-    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in key):
+    if _UNPRINTABLE.search(key):
         raise Invalid(f"the key {key[:80]!r} has a control character", field="key")
     if any(segment in ("", ".", "..") for segment in key.split("/")):
         raise Invalid(

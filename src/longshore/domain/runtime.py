@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from longshore.domain.errors import Invalid
 
-_PYTHON = re.compile(r"python ?(\d)\.(\d{1,2})", re.IGNORECASE)
+_PYTHON = re.compile(r"python ?(3)\.(0|[1-9][0-9]?)", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ def runtime(name: str) -> Runtime:
     found = _PYTHON.fullmatch(name.strip())
     if not found:
         raise Invalid(
-            f"{name[:40]!r} is not a runtime here: it takes a Python version,"
+            f"{name[:40]!r} is not a runtime here: it takes a version of Python 3,"
             " such as python3.11 or 'Python 3.7'",
             field="runtime",
         )

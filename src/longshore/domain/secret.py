@@ -4,6 +4,7 @@
 secret.NAME                    as a whole value
 {{secret.NAME}}                anywhere inside a text
 secret.{{secret.NAME}}         pasted by habit after "secret." was typed: the same thing
+secret.{{NAME}}                the same
 {{NAME}}                       as Carrier's copy button gives it: a reference where NAME is a secret
 """
 
@@ -16,7 +17,9 @@ from longshore.domain.ids import ProjectId
 
 _NAME = r"[A-Za-z0-9_]{1,128}"
 _WHOLE = re.compile(rf"\s*secret\.({_NAME})\s*")
-_INSIDE = re.compile(rf"(?:secret\.)?\{{\{{\s*(?P<explicit>secret\.)?(?P<name>{_NAME})\s*\}}\}}")
+_INSIDE = re.compile(
+    rf"(?P<habit>(?<![\w.-])secret\.)?\{{\{{\s*(?P<explicit>secret\.)?(?P<name>{_NAME})\s*\}}\}}"
+)
 
 
 class Plaintext:
@@ -67,7 +70,7 @@ def references(text: str) -> Iterator[Reference]:
         yield Reference(name=whole[1], explicit=True)
         return
     for found in _INSIDE.finditer(text):
-        yield Reference(name=found["name"], explicit=found["explicit"] is not None)
+        yield Reference(name=found["name"], explicit=bool(found["explicit"] or found["habit"]))
 
 
 def expand(text: str, lookup: Callable[[str], str | None]) -> str:

@@ -76,7 +76,7 @@ class Limits:
         ):
             value = getattr(self, name)
             if not low <= value <= high:
-                raise Invalid(f"{name} is {value:g}; it takes {low:g} to {high:g} {unit}", field=name)
+                raise Invalid(f"{name} is {value:.10g}; it takes {low:g} to {high:.10g} {unit}", field=name)
         return self
 
 
@@ -128,8 +128,10 @@ def check_environment(environment: Mapping[str, str]) -> None:
         checked("environment variable", name, field="environment")
         if name in RESERVED_ENVIRONMENT:
             raise Invalid(f"the environment variable {name} is set by the platform", field="environment")
-        if "\x00" in value:
-            raise Invalid(f"the environment variable {name} has a NUL byte", field="environment")
+        if any(c == "\x00" or "\ud800" <= c <= "\udfff" for c in value):
+            raise Invalid(
+                f"the environment variable {name} has a NUL byte or half a character", field="environment"
+            )
     size = sum(len(name.encode()) + len(value.encode()) for name, value in environment.items())
     if size > MAX_ENVIRONMENT_BYTES:
         raise Invalid(

@@ -22,7 +22,7 @@ class Verdict:
 
 def returned(invocation: Invocation, payload: bytes, masks: Masks) -> Verdict:
     """The handler returned: the success rule decides the state, and never touches the result."""
-    text = masks.mask(payload).decode("utf-8", "replace")
+    text = masks.mask_json(payload).decode("utf-8", "replace")
     code = _status_code(payload) if invocation.success is SuccessRule.STATUS_CODE else None
     if code is None or 200 <= code < 300:
         return Verdict(state=RunState.SUCCEEDED, payload=text)
@@ -44,7 +44,7 @@ def _status_code(payload: bytes) -> int | None:
 
 def failed(invocation: Invocation, payload: bytes, fallback: str, masks: Masks) -> Verdict:
     """The runtime reported an error. A MemoryError is the limit's doing where the limit is an rlimit."""
-    error = _error(masks.mask(payload), fallback)
+    error = _error(masks.mask_json(payload), fallback)
     if error.type == "MemoryError":
         return out_of_memory(invocation, error)
     reason = f"{error.type}: {error.message}" if error.message else error.type
