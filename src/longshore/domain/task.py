@@ -34,6 +34,8 @@ RESERVED_ENVIRONMENT = frozenset(
         "LAMBDA_RUNTIME_DIR",
         "OUTPUT_DIR",
         "INPUT_DIR",
+        "LONGSHORE_PROJECT",
+        "LONGSHORE_RUN_ID",
         "task_parameters",
     }
 )

@@ -33,14 +33,11 @@ def identity(invocation: Invocation, at: datetime) -> Identity:
 
 
 def environment_of(invocation: Invocation, named: Identity, runtime: str) -> Mapping[str, str]:
-    """Everything in os.environ. Reserved names win over the task's (Lambda's precedence)."""
+    """Everything in os.environ. As on Lambda a task may change search paths, language and time zone; the
+    reserved names win over its own."""
     return {
+        **_UNRESERVED,
         **invocation.environment,
-        "LANG": "en_US.UTF-8",
-        "TZ": ":UTC",
-        "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
-        "LD_LIBRARY_PATH": _LIBRARIES,
-        "HOME": "/tmp",  # noqa: S108  (the sandbox's own)
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{runtime}",
@@ -51,7 +48,6 @@ def environment_of(invocation: Invocation, named: Identity, runtime: str) -> Map
         "AWS_LAMBDA_LOG_GROUP_NAME": named.log_group,
         "AWS_LAMBDA_LOG_STREAM_NAME": named.log_stream,
         "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
-        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
         "LAMBDA_TASK_ROOT": "/var/task",
         "LAMBDA_RUNTIME_DIR": "/var/runtime",
         "_HANDLER": invocation.handler,
@@ -62,4 +58,13 @@ def environment_of(invocation: Invocation, named: Identity, runtime: str) -> Map
     }
 
 
-_LIBRARIES = "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"
+_UNRESERVED: Mapping[str, str] = {
+    "LANG": "en_US.UTF-8",
+    "TZ": ":UTC",
+    "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+    "LD_LIBRARY_PATH": (
+        "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"
+    ),
+    "HOME": "/tmp",  # noqa: S108  (the sandbox's own)
+    "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+}

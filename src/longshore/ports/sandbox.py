@@ -15,6 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+_SIGNAL_WORDS: Mapping[int, str] = {
+    signal.SIGABRT: "aborted",
+    signal.SIGBUS: "bus error",
+    signal.SIGFPE: "floating point exception",
+    signal.SIGILL: "illegal instruction",
+    signal.SIGKILL: "killed",
+    signal.SIGSEGV: "segmentation fault",
+    signal.SIGSYS: "bad system call",
+    signal.SIGTERM: "terminated",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellSpec:
@@ -47,10 +58,7 @@ class Exit:
     @property
     def signal_name(self) -> str:
         """As AWS words it: `killed`, `segmentation fault`, `aborted`; the number where it has no word."""
-        words = {signal.SIGKILL: "killed", signal.SIGSEGV: "segmentation fault", signal.SIGABRT: "aborted"}
-        words |= {signal.SIGTERM: "terminated", signal.SIGBUS: "bus error", signal.SIGILL: "illegal instruction"}
-        words |= {signal.SIGFPE: "floating point exception", signal.SIGSYS: "bad system call"}
-        return next((word for number, word in words.items() if number == self.signal), str(self.signal))
+        return _SIGNAL_WORDS.get(self.signal or 0, str(self.signal))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,6 +187,10 @@ class Secrets(Protocol):
         """By name, ascending."""
         ...
 
+    def any_one(self) -> Secret | None:
+        """Some secret of any project, to try a master key on; None when there is none."""
+        ...
+
     def remove(self, project: ProjectId, name: str) -> None:
         """Raises NotFound."""
         ...

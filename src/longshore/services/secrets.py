@@ -58,6 +58,12 @@ class SecretService:
             raise Forbidden(f"the secret {name} is hidden: it can be used and replaced but not shown")
         return self.vault.open(secret.sealed, context=context_of(project.id, name))
 
+    async def check_key(self) -> None:
+        """Raise Unavailable when the master key is not the one that the stored secrets were sealed with."""
+        one = await self.store.read(lambda work: work.secrets.any_one())
+        if one is not None:
+            self.vault.open(one.sealed, context=context_of(one.project_id, one.name))
+
     async def list(self, project: Project, page: Page) -> Sequence[Secret]:
         """Names and dates, no values."""
         return await self.store.read(lambda work: work.secrets.page(project.id, page))

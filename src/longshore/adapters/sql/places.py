@@ -163,6 +163,10 @@ class SqlSecrets:
         query = query.order_by(secrets.c.name).limit(page.limit)
         return [_secret(dict(row)) for row in self.connection.execute(query).mappings()]
 
+    def any_one(self) -> Secret | None:
+        row = self.connection.execute(select(secrets).limit(1)).mappings().first()
+        return None if row is None else _secret(dict(row))
+
     def remove(self, project: ProjectId, name: str) -> None:
         done = self.connection.execute(
             delete(secrets).where(secrets.c.project_id == project, secrets.c.name == name)
