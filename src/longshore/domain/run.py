@@ -10,7 +10,7 @@ Any state that is not final may move to cancelled. A queued run that nobody took
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from longshore.domain.errors import IllegalMove
@@ -174,6 +174,14 @@ class Run:
     steps: tuple[Step, ...] = ()
     files: tuple[RunFile, ...] = ()
     notices: tuple[str, ...] = ()
+
+    @property
+    def timeline(self) -> tuple[Step, ...]:
+        """Where the time went: waiting in the queue (the control plane's clock), then the holder's steps."""
+        if self.claimed_at is None:
+            return self.steps
+        waited = (self.claimed_at - self.queued_at) / timedelta(milliseconds=1)
+        return (Step(name="queued", ms=max(0.0, waited)), *self.steps)
 
     def moved(self, to: RunState, at: datetime, *, reason: str | None = None) -> "Run":
         """The same run, one legal step later. Going back to queued begins a new attempt."""
