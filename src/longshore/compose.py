@@ -164,7 +164,7 @@ def _of_clock(now: datetime) -> Finding:
     """A clock before this release cannot be right: tokens and links that expire would go wrong with it."""
     right = now.year >= EARLIEST_YEAR
     words = f"it says {now:%Y-%m-%d %H:%M:%S} UTC"
-    return Finding(name="clock", ok=right, words=words if right else f"{words}; set it, for instance with NTP")
+    return Finding(name="clock", ok=right, words=words if right else f"{words}; set it, for example by NTP")
 
 
 def _of_probe(one: Probe) -> Finding:

@@ -124,7 +124,7 @@ class BriefRun(BaseModel):
             "usage": run.usage,
             "cold": run.cold,
             "limits": run.limits,
-            "timeline": run.steps,
+            "timeline": run.timeline,
             "artifacts": run.files,
             "notices": run.notices,
             "cancel_requested": run.cancel_requested,
