@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from longshore.domain.fleet import ALIVE, Interceptor
+from longshore.domain.runtime import runtime
 from longshore.ports.clock import Clock
 from longshore.ports.store import Store
 
@@ -22,9 +23,9 @@ class FleetService:
         return await self.store.read(lambda work: work.fleet.all(since))
 
     async def runtimes(self) -> dict[str, list[str]]:
-        """Runtime ids, each with the names of the interceptors that have it."""
+        """Runtime ids, oldest version first, each with the names of the interceptors that have it."""
         found: dict[str, list[str]] = {}
         for interceptor in await self.interceptors():
-            for runtime in interceptor.runtimes:
-                found.setdefault(runtime, []).append(interceptor.name)
-        return dict(sorted(found.items()))
+            for id_ in interceptor.runtimes:
+                found.setdefault(id_, []).append(interceptor.name)
+        return dict(sorted(found.items(), key=lambda item: runtime(item[0]).version))

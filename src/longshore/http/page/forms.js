@@ -77,7 +77,7 @@ async function createForm(api, file, done) {
     value: file.name.replace(/\.(zip|jar)$/i, "").replace(/[^A-Za-z0-9_-]/g, "_").slice(0, 64) });
   const handler = el("input", { required: true, value: "lambda_function.lambda_handler" });
   const runtime = runtimes.length
-    ? el("select", {}, runtimes.map((id) => el("option", { value: id }, id)))
+    ? el("select", {}, runtimes.map((id) => el("option", { value: id, selected: id === runtimes.at(-1) }, id)))
     : el("input", { required: true, value: "python3.11" });
   const findings = el("div", { role: "status" });
   const check = async () => {
