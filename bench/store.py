@@ -91,9 +91,9 @@ async def pages(store: SqliteStore) -> float:
     return statistics.median(took)
 
 
-def bare_commits(directory: Path, count: int = 300) -> float:
+def bare_commits(path: Path, count: int = 300) -> float:
     """The floor: bare commits a second with synchronous=FULL, one INSERT each."""
-    connection = sqlite3.connect(directory / "bare.db", isolation_level=None)
+    connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("CREATE TABLE t (a TEXT)")
@@ -116,11 +116,13 @@ async def main() -> None:
         await store.write(
             lambda work: work.projects.add(Project(id=PROJECT, slug="p", created_at=datetime.now(UTC)))
         )
-        alone, together, floor = [], [], []
+        alone: list[float] = []
+        together: list[float] = []
+        floor: list[float] = []
         for round_ in range(5):
             alone.append(await many(store, 200, 1))
             together.append(await many(store, given.runs, given.callers))
-            floor.append(bare_commits(Path(name) / f"../{Path(name).name}", 300) if round_ == 0 else floor[0])
+            floor.append(bare_commits(Path(name) / f"bare-{round_}.db"))
         print(f"queued to done, 1 caller             {statistics.median(alone):8.0f} runs/s (4 commits each)")
         print(f"queued to done, {given.callers} callers           {statistics.median(together):8.0f} runs/s")
         print(f"bare SQLite commits, FULL            {statistics.median(floor):8.0f} commits/s")

@@ -33,7 +33,7 @@ from longshore.domain.order import Room
 from longshore.interceptor.agent import Agent
 from longshore.interceptor.execute import Executor
 from longshore.interceptor.packages import PackageCache
-from longshore.interceptor.runtimes import prepare
+from longshore.interceptor.runtimes import look, prepare
 from longshore.interceptor.slots import machine_cores, machine_memory_mb
 from longshore.ports.packages import Archives
 from longshore.ports.store import Store
@@ -139,6 +139,36 @@ def open_archives() -> Archives:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FoundRuntime:
+    """A runtime of this machine. `prepared`: a first run of it starts at once."""
+
+    id: str
+    version: str
+    path: Path
+    prepared: bool
+
+
+async def find_runtimes(data: Path) -> Sequence[FoundRuntime]:
+    """The runtimes of this machine, oldest first."""
+    runtimes = await look(data / "runtimes")
+    return [
+        FoundRuntime(
+            id=python.id,
+            version=".".join(map(str, python.version)),
+            path=python.executable,
+            prepared=runtimes.is_prepared(python.id),
+        )
+        for python in runtimes.pythons.values()
+    ]
+
+
+async def prepare_runtime(data: Path, id_: str) -> None:
+    """Make a runtime ready before its first run asks for it; raises Unavailable saying why it cannot be."""
+    _prepared(data)
+    await (await look(data / "runtimes")).prepared(id_)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One sentence of the doctor. `ok` is None where it is neither good nor bad."""
 
@@ -155,8 +185,9 @@ async def examine(data: Path) -> Sequence[Finding]:
     enough = free > 2 * 2**30
     found.append(Finding(name="disk", ok=enough, words=f"{free // 2**30} GB free at {place}"))
     found.append(_of_clock(SystemClock().now()))
-    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    found.append(Finding(name="runtimes", ok=True, words=f"python{version} ({Path(sys.base_prefix)})"))
+    runtimes = await find_runtimes(data)
+    words = ", ".join(f"{one.id}{'' if one.prepared else ' (fetched at its first run)'}" for one in runtimes)
+    found.append(Finding(name="runtimes", ok=True, words=words))
     return found
 
 

@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from longshore import __version__
-from longshore.cli import artifact, output, package, project, run, secret, task, token
+from longshore.cli import artifact, output, package, project, run, runtime, secret, task, token
 from longshore.cli.doctor import doctor
 from longshore.cli.ending import Interrupted, Stop
 from longshore.cli.serve import serve
@@ -41,6 +41,7 @@ app.add_typer(run.app, name="run")
 app.add_typer(secret.app, name="secret")
 app.add_typer(artifact.app, name="artifact")
 app.add_typer(package.app, name="package")
+app.add_typer(runtime.app, name="runtime")
 app.command()(doctor)
 
 

@@ -10,36 +10,40 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
 from longshore.domain.errors import Conflict, Invalid, LongshoreError
-from longshore.domain.logs import LogLine
+from longshore.domain.logs import Level, LogLine
 from longshore.domain.masking import Masks
 from longshore.domain.order import Invocation, Lease
 from longshore.domain.run import RunResult, RunState, Step, Usage
 from longshore.domain.runtime import runtime
 from longshore.interceptor import verdict
 from longshore.interceptor.environment import Identity, environment_of, identity
-from longshore.interceptor.heartbeat import Heartbeat
+from longshore.interceptor.heartbeat import Heartbeat, insist
 from longshore.interceptor.outputs import Output, collect
 from longshore.interceptor.packages import PackageCache
-from longshore.interceptor.runtimes import PreparedRuntime, Runtimes
+from longshore.interceptor.runtimes import Runtimes
 from longshore.interceptor.tail import Tail
 from longshore.interceptor.verdict import Verdict
 from longshore.ports.clock import Clock
 from longshore.ports.link import Link
 from longshore.ports.sandbox import Cell, CellSpec, Exit, Sandbox
-from longshore.runtime_api.server import Call, InitDone, Response, RuntimeApi
+from longshore.runtime_api.server import Call, InitFailed, Response, RuntimeApi
 
 INIT_AT_LEAST_S = 10.0
 TERM_GRACE_S = 0.3
+EXIT_WITHIN_S = 1.0
 LOG_DRAIN_S = 2.0
+LOG_CLOSE_S = 10.0
+GIVE_UP_WITHIN_S = 10.0
 _log = structlog.get_logger()
 T = TypeVar("T")
 
@@ -88,26 +92,34 @@ class Executor:
             if isinstance(error, LongshoreError)
             else f"an internal error ({type(error).__name__})"
         )
+        result = RunResult(state=RunState.FAILED, reason=f"the platform could not run it: {said}")
         with contextlib.suppress(LongshoreError):
-            await self.link.finish(
-                lease, RunResult(state=RunState.FAILED, reason=f"the platform could not run it: {said}")
-            )
+            await insist(partial(self.link.finish, lease, result), within=GIVE_UP_WITHIN_S)
 
     async def _carry_out(self, lease: Lease) -> None:
         watch = Watch()
+        async with Heartbeat(self.link, lease).kept() as heart:
+            try:
+                await self._attempt(heart, watch)
+            except LongshoreError as error:
+                if not heart.lost:
+                    raise
+                _log.info("lease lost", run=lease.run, reason=error.message)
+
+    async def _attempt(self, heart: Heartbeat, watch: Watch) -> None:
+        """Redeem, carry out, and say how it ended; nobody is told when the lease is lost."""
         try:
-            invocation = await self.link.redeem(lease)
+            invocation = await heart.insist(partial(self.link.redeem, heart.lease))
         except Invalid:
             return  # recorded as failed by the control plane, with its reason
-        async with Heartbeat(self.link, lease).kept() as heart:
-            run = Attempt(self, heart, invocation, watch, self.clock)
-            result = await run.result()
-            if heart.lost:
-                return
-            await self.link.finish(heart.lease, result)
+        watch.step("claimed")
+        result = await Attempt(self, heart, invocation, watch, self.clock).result()
+        if not heart.lost:
+            await heart.insist(partial(self.link.finish, heart.lease, result))
 
-    async def spec(self, lease: Lease, invocation: Invocation, prepared: PreparedRuntime) -> CellSpec:
-        """What the sandbox is to hold; fetches package and inputs that are not here yet."""
+    async def spec(self, lease: Lease, invocation: Invocation, runtime_id: str) -> CellSpec:
+        """What the sandbox is to hold; prepares and fetches what is not here yet."""
+        prepared = await self.runtimes.prepared(runtime_id)
         code = await self.packages.code(self.link, lease, invocation.package)
         inputs: dict[str, Path] = {}
         for name, digest in invocation.inputs.items():
@@ -141,49 +153,76 @@ class Attempt:
     async def result(self) -> RunResult:
         """Carry it out and say how it ended."""
         masks = Masks(self.invocation.masks)
-        prepared, notice = self.machine.runtimes.choose(runtime(self.invocation.runtime))
+        runtime_id, notice = self.machine.runtimes.stand_in(runtime(self.invocation.runtime))
         self.notices += [notice] if notice else []
         self.notices += ["a secret shorter than 4 characters is not masked in the log"] * bool(masks.unmasked)
-        spec = await self.machine.spec(self.heart.lease, self.invocation, prepared)
-        self.watch.step("package")
-        cell = await self.machine.sandbox.launch(spec)
-        self.watch.step("boot")
+        cell = await self._cell(runtime_id)
+        if cell is None:
+            return self._result(verdict.cancelled(self.heart.stopped.result()), Usage())
         try:
-            return await self._in_cell(cell, masks, prepared)
+            return await self._in_cell(cell, masks, runtime_id)
         finally:
             await cell.kill()
 
-    async def _in_cell(self, cell: Cell, masks: Masks, prepared: PreparedRuntime) -> RunResult:
+    async def _cell(self, runtime_id: str) -> Cell | None:
+        """A sandbox with everything in it; None when the run was stopped before it stood."""
+        spec = await self._unless_stopped(self.machine.spec(self.heart.lease, self.invocation, runtime_id))
+        self.watch.step("package")
+        if spec is None:
+            return None
+        cell = await self._unless_stopped(self.machine.sandbox.launch(spec), undo=_kill)
+        self.watch.step("boot")
+        return cell
+
+    async def _unless_stopped(
+        self, wanted: Coroutine[None, None, T], undo: Callable[[T], Awaitable[None]] | None = None
+    ) -> T | None:
+        """Its result; None when the run is stopped first. What comes of it all the same is undone."""
+        working = asyncio.ensure_future(wanted)
+        taken = False
+        try:
+            waited: set[asyncio.Future[T] | asyncio.Future[str]] = {working, self.heart.stopped}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            taken = working.done()
+            return working.result() if taken else None
+        finally:
+            if not taken:
+                working.cancel()
+                [left] = await asyncio.gather(working, return_exceptions=True)
+                if undo is not None and not isinstance(left, BaseException):
+                    await undo(left)
+
+    async def _in_cell(self, cell: Cell, masks: Masks, runtime_id: str) -> RunResult:
+        """From the first log line to the last. Output that is still on its way comes before END, and the
+        memory limit has its say before anybody hears how the run ended."""
         tail = Tail(
             run=self.invocation.run,
             attempt=self.invocation.attempt,
-            first_seq=await self.machine.link.next_seq(self.heart.lease),
+            first_seq=await self.heart.insist(partial(self.machine.link.next_seq, self.heart.lease)),
             masks=masks,
             sink=self._sink,
             now=self.clock.now,
         )
-        await tail.start(stdout=cell.stdout, stderr=cell.stderr)
-        for sentence in self.notices:
-            tail.platform(f"WARNING {sentence}")
-        named = identity(self.invocation, self.clock.now())
-        api = RuntimeApi(cell.runtime_api)
-        await api.start()
         try:
-            ended = await self._init_and_invoke(cell, api, tail, named, prepared, masks)
+            await tail.start(stdout=cell.stdout, stderr=cell.stderr)
+            ended = await self._handled(cell, tail, masks, runtime_id)
+            output = os.dup(cell.output())
+            try:
+                ended = await self._settled(cell, ended)
+                usage = self._usage(cell)
+                await tail.drain(LOG_DRAIN_S)
+                self._report(tail, usage, ended)
+                if not self.heart.lost:
+                    await self._upload(output, tail)
+            finally:
+                os.close(output)
         finally:
-            await api.close()
-        ended = await self._settled(cell, ended)
-        usage = self._usage(cell)
-        self._report(tail, usage, ended)
-        output = os.dup(cell.output())
-        await cell.kill()
-        await tail.drain(LOG_DRAIN_S)
-        try:
-            await self._upload(output, tail)
-        finally:
-            os.close(output)
-        await tail.close()
+            await cell.kill()  # before the log: who is stopped here must not run on while a log is slow
+            await tail.close(within=0 if self.heart.lost else LOG_CLOSE_S)
         self.watch.step("upload")
+        return self._result(ended, usage)
+
+    def _result(self, ended: Verdict, usage: Usage) -> RunResult:
         return RunResult(
             state=ended.state,
             reason=ended.reason,
@@ -198,32 +237,40 @@ class Attempt:
     async def _sink(self, lines: Sequence[LogLine]) -> None:
         await self.machine.link.log(self.heart.lease, lines)
 
-    async def _init_and_invoke(
-        self,
-        cell: Cell,
-        api: RuntimeApi,
-        tail: Tail,
-        named: Identity,
-        prepared: PreparedRuntime,
-        masks: Masks,
-    ) -> Verdict:
+    async def _handled(self, cell: Cell, tail: Tail, masks: Masks, runtime_id: str) -> Verdict:
         """Load the handler's code, then give it the event. From here on the run counts as started."""
-        if not await self.heart.started():
-            return verdict.cancelled(self.heart.stopped.result())
-        tail.platform(f"START RequestId: {self.invocation.run} Version: $LATEST")
-        await cell.assign(environment_of(self.invocation, named, prepared.id), self.invocation.handler)
+        for sentence in (*self.invocation.notices, *self.notices):
+            tail.platform(f"WARNING {sentence}")
+        api = RuntimeApi(cell.runtime_api)
+        await api.start()
+        try:
+            if not await self.heart.started():
+                return verdict.cancelled(self.heart.stopped.result())
+            tail.platform(f"START RequestId: {self.invocation.run} Version: $LATEST")
+            named = identity(self.invocation, self.clock.now())
+            environment = environment_of(self.invocation, named, runtime_id)
+            await cell.assign(environment, self.invocation.handler)
+            return await self._init(cell, api, masks) or await self._invoke(cell, api, named, masks)
+        finally:
+            await api.close()
+
+    async def _init(self, cell: Cell, api: RuntimeApi, masks: Masks) -> Verdict | None:
+        """Wait until the code is loaded; the verdict when it is not going to be."""
         limit = max(INIT_AT_LEAST_S, self.invocation.limits.timeout_s)
         ready = await self._first(cell, api.ready(), limit, verdict.init_timed_out(limit))
         self.init_ms = self.watch.step("init")
         if isinstance(ready, Verdict):
             return ready
-        if not isinstance(ready, InitDone):
-            return verdict.failed(self.invocation, ready.payload, "Runtime.Unknown", masks)
+        if isinstance(ready, InitFailed):
+            return verdict.failed(self.invocation, ready.payload, ready.type or "Runtime.Unknown", masks)
+        return None
+
+    async def _invoke(self, cell: Cell, api: RuntimeApi, named: Identity, masks: Masks) -> Verdict:
+        """Give it the event; the time limit counts from here."""
         timeout = self.invocation.limits.timeout_s
-        deadline = datetime.now(UTC) + timedelta(seconds=timeout)
         call = Call(
             request_id=self.invocation.run,
-            deadline_ms=int(deadline.timestamp() * 1000),
+            deadline_ms=int((self.clock.now() + timedelta(seconds=timeout)).timestamp() * 1000),
             arn=named.arn,
             event=self.invocation.event,
         )
@@ -233,7 +280,7 @@ class Attempt:
             return answer
         if isinstance(answer, Response):
             return verdict.returned(self.invocation, answer.payload, masks)
-        return verdict.failed(self.invocation, answer.payload, "Runtime.Unknown", masks)
+        return verdict.failed(self.invocation, answer.payload, answer.type or "Runtime.Unknown", masks)
 
     async def _first(
         self, cell: Cell, wanted: Coroutine[None, None, T], timeout: float, late: Verdict
@@ -241,10 +288,10 @@ class Attempt:
         """What comes first: the runtime's word, the end of its process, the time limit, a cancellation."""
         word = asyncio.ensure_future(wanted)
         gone = asyncio.ensure_future(cell.exited())
+        waited: set[asyncio.Future[T] | asyncio.Future[Exit] | asyncio.Future[str]]
+        waited = {word, gone, self.heart.stopped}
         try:
-            await asyncio.wait(
-                {word, gone, self.heart.stopped}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if word.done():
                 return word.result()
             if gone.done():
@@ -258,10 +305,9 @@ class Attempt:
             await asyncio.gather(word, gone, return_exceptions=True)
 
     async def _stop(self, cell: Cell, gone: "asyncio.Future[Exit]") -> None:
-        """TERM, a moment to tidy up, then everything in the sandbox is killed."""
+        """TERM, and a moment to tidy up; whatever is left then is killed when the run is settled."""
         await cell.terminate()
         await asyncio.wait({gone}, timeout=TERM_GRACE_S)
-        await cell.kill()
 
     def _exit_verdict(self, ended: Exit) -> Verdict:
         if ended.oom_killed:
@@ -271,11 +317,14 @@ class Attempt:
         return verdict.exited(self.invocation, f"exit status {ended.code}" if ended.code else "")
 
     async def _settled(self, cell: Cell, ended: Verdict) -> Verdict:
-        """An error that the memory watch caused is out of memory, whatever the runtime made of it."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0):
-                if ended.state is RunState.FAILED and (await cell.exited()).oom_killed:
-                    return verdict.out_of_memory(self.invocation, ended.error)
+        """Kill what is left. An error that the memory limit caused is out of memory, whatever the runtime
+        made of it; how its process ended is known for sure only now."""
+        await cell.kill()
+        if ended.state is RunState.FAILED and ended.error is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EXIT_WITHIN_S):
+                    if (await cell.exited()).oom_killed:
+                        return verdict.out_of_memory(self.invocation, ended.error)
         return ended
 
     def _usage(self, cell: Cell) -> Usage:
@@ -288,7 +337,14 @@ class Attempt:
         )
 
     def _report(self, tail: Tail, usage: Usage, ended: Verdict) -> None:
-        """END and REPORT as Lambda writes them."""
+        """END and REPORT as Lambda writes them, for what has had a START, and why it did not succeed."""
+        if usage.init_ms is not None:
+            self._report_usage(tail, usage, ended)
+        if ended.state is not RunState.SUCCEEDED:
+            level = Level.WARNING if ended.state is RunState.CANCELLED else Level.ERROR
+            tail.platform(f"{ended.state.value.upper()} {ended.reason or ''}".rstrip(), level)
+
+    def _report_usage(self, tail: Tail, usage: Usage, ended: Verdict) -> None:
         run, limits = self.invocation.run, self.invocation.limits
         wall = usage.wall_ms or 0.0
         tail.platform(f"END RequestId: {run}")
@@ -302,21 +358,28 @@ class Attempt:
         parts += [f"Init Duration: {usage.init_ms:.2f} ms"] if usage.init_ms is not None else []
         parts += ["Status: timeout"] if ended.state is RunState.TIMED_OUT else []
         tail.platform("\t".join(parts) + "\t")
-        if ended.state is not RunState.SUCCEEDED:
-            tail.platform(f"{ended.state.value.upper()} {ended.reason or ''}".rstrip())
 
     async def _upload(self, directory: int, tail: Tail) -> None:
         """Keep what the handler left in its output directory, whatever became of the run."""
         limit = self.invocation.limits.disk_mb * 2**20
-        async for found in collect(directory, limit=limit):
-            if isinstance(found, Output):
-                await self._keep(found)
-            else:
-                tail.platform(f"WARNING {found}")
-                self.notices.append(found)
+        async with contextlib.aclosing(collect(directory, limit=limit)) as left:
+            async for found in left:
+                sentence = await self._keep(found) if isinstance(found, Output) else found
+                if sentence:
+                    tail.platform(f"WARNING {sentence}")
+                    self.notices.append(sentence)
 
-    async def _keep(self, output: Output) -> None:
+    async def _keep(self, output: Output) -> str | None:
+        """Hand a file over; the sentence that says why it was not kept. A result is worth more than a file:
+        it is recorded all the same."""
         try:
             await self.machine.link.keep_file(self.heart.lease, output.name, output.content())
-        except Invalid as error:
-            self.notices.append(f"the file {output.name!r} was not kept: {error.message}")
+        except Conflict:
+            raise
+        except LongshoreError as error:
+            return f"the file {output.name!r} was not kept: {error.message}"
+        return None
+
+
+async def _kill(cell: Cell) -> None:
+    await cell.kill()

@@ -4,20 +4,42 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from longshore.domain.errors import Conflict, Unavailable
+from longshore.domain.errors import LongshoreError, Unavailable
 from longshore.domain.order import Cancelled, Lease, Phase
 from longshore.ports.link import Link
 
 EVERY_S = 1.0
+BEAT_WITHIN_S = 5.0
 FENCE_SELF_AFTER_S = 25.0
+INSIST_S = 60.0
+RETRY_S = (0.1, 2.0)
+T = TypeVar("T")
+
+
+async def insist(
+    ask: Callable[[], Awaitable[T]], *, within: float = INSIST_S, over: Callable[[], bool] = lambda: False
+) -> T:
+    """Ask until the control plane is in reach; raises its Unavailable when time is up, or when it is over."""
+    since = time.monotonic()
+    wait, longest = RETRY_S
+    while True:
+        try:
+            return await ask()
+        except Unavailable:
+            if over() or time.monotonic() - since > within:
+                raise
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, longest)
 
 
 @dataclass(slots=True)
 class Heartbeat:
-    """One run's pulse. `stopped` resolves with the reason when the run must not go on."""
+    """One run's pulse. `stopped` resolves with the reason when the run must not go on; `lost` says that its
+    lease is over too, so that there is nobody to tell how it ended."""
 
     link: Link
     lease: Lease
@@ -28,8 +50,16 @@ class Heartbeat:
     async def started(self) -> bool:
         """Record that user code is about to load; whether it may."""
         self.phase = Phase.USER_CODE
-        await self._beat()
+        try:
+            await self.insist(self._beat)
+        except Unavailable:
+            if not self.lost:
+                raise
         return not self.stopped.done()
+
+    async def insist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask again while the control plane is out of reach and the lease is ours."""
+        return await insist(ask, over=lambda: self.lost)
 
     async def _beat(self) -> None:
         answer = await self.link.extend(self.lease, self.phase)
@@ -42,32 +72,39 @@ class Heartbeat:
         if not self.stopped.done():
             self.stopped.set_result(reason)
 
+    def _lose(self, reason: str) -> None:
+        self.lost = True
+        self._stop(reason)
+
     async def _keep(self) -> None:
-        """Beat until told to stop. Who cannot reach the control plane for 25 s stops by itself, before its
-        lease of 30 s ends and somebody else may begin the same run."""
+        """Beat to the end, also after a cancellation: stopping takes time. Who cannot reach the control plane
+        for 25 s stops by itself, before its lease of 30 s ends and somebody else may begin the same run."""
         reached = time.monotonic()
-        while not self.stopped.done():
+        while not self.lost:
             await asyncio.sleep(EVERY_S)
             try:
-                await self._beat()
+                async with asyncio.timeout(BEAT_WITHIN_S):
+                    await self._beat()
                 reached = time.monotonic()
-            except Conflict:
-                self.lost = True
-                self._stop("the lease is over")
-            except Unavailable:
+            except (Unavailable, TimeoutError):
                 if time.monotonic() - reached > FENCE_SELF_AFTER_S:
-                    self.lost = True
-                    self._stop("the control plane was out of reach for too long")
+                    self._lose("the control plane was out of reach for too long")
+            except LongshoreError as error:
+                self._lose(error.message)
+
+    def _broke(self, beating: "asyncio.Task[None]") -> None:
+        if not beating.cancelled() and beating.exception() is not None:
+            self._lose(f"the heartbeat broke off: {beating.exception()!r}")
 
     @contextlib.asynccontextmanager
     async def kept(self) -> AsyncIterator["Heartbeat"]:
         """Beat while the block runs."""
         beating = asyncio.create_task(self._keep())
+        beating.add_done_callback(self._broke)
         try:
             yield self
         finally:
             beating.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await beating
+            await asyncio.gather(beating, return_exceptions=True)
             if not self.stopped.done():
                 self.stopped.cancel()

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Python that handlers run on, prepared once a machine: interpreter, official runtime client, boto3.
+"""The Pythons that handlers run on, prepared once a machine: interpreter, official runtime client, boto3.
 
     <home>/python3.11-<key>/lang      a copy of the interpreter, where its own home is closed to sandbox users
     <home>/python3.11-<key>/runtime   awslambdaric and boto3, compiled; mounted at /var/runtime
 
-Prepared in a temporary directory and renamed, so that a start that was killed leaves nothing half-made.
+Longshore's own Python is prepared at the start from what is installed beside it; another one when the first
+run asks for it, or by `longshore runtime prepare`, with the newest clients that PyPI has for it. Prepared in
+a temporary directory and renamed, so that a start that was killed leaves nothing half-made.
 """
 
 import asyncio
@@ -14,19 +16,24 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 import tempfile
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import uv
 
 from longshore.domain.errors import Unavailable
 from longshore.domain.runtime import Runtime, stands_in
+from longshore.interceptor.pythons import Python, discover, nearest, own
 
 CLIENTS = ("awslambdaric", "boto3")
 LEFT_OUT = shutil.ignore_patterns(
     "test", "tests", "site-packages", "config-*", "idlelib", "turtledemo", "ensurepip", "*.a", "dist-packages"
 )
 INSIDE = "/var/lang"
+INSTALL_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,34 +48,56 @@ class PreparedRuntime:
 
 @dataclass(frozen=True, slots=True)
 class Runtimes:
-    """What this machine has: for now, the CPython that runs Longshore."""
+    """What this machine has, by id."""
 
-    prepared: PreparedRuntime
+    home: Path
+    pythons: Mapping[str, Python]
+    _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The runtimes to offer."""
-        return (self.prepared.id,)
+        """The runtimes to offer, oldest first."""
+        return tuple(self.pythons)
 
-    def choose(self, wanted: Runtime) -> tuple[PreparedRuntime, str | None]:
-        """The runtime to use, and a sentence when it is not quite the one that was asked for."""
-        return self.prepared, stands_in(wanted, self.prepared.id)
+    def is_prepared(self, id_: str) -> bool:
+        """Whether a run of it starts at once."""
+        return _place(self.home, self.pythons[id_]).exists()
+
+    def stand_in(self, wanted: Runtime) -> tuple[str, str | None]:
+        """The id to use for a runtime, and a sentence when it is not quite the one that was asked for."""
+        versions = {python.version[:2]: python.id for python in self.pythons.values()}
+        present = versions[nearest(wanted.version, versions) or own().version[:2]]
+        return present, stands_in(wanted, present)
+
+    async def prepared(self, id_: str) -> PreparedRuntime:
+        """A runtime ready to be mounted, prepared now if it is not yet; raises Unavailable saying why not."""
+        async with self._locks[id_]:
+            return await asyncio.to_thread(_prepare, self.home, self.pythons[id_])
+
+
+async def look(home: Path) -> Runtimes:
+    """The machine's runtimes, as they stand below `home`."""
+    return Runtimes(home, {python.id: python for python in await discover()})
 
 
 async def prepare(home: Path) -> Runtimes:
-    """The machine's runtimes, prepared below `home` if they are not yet (some seconds, once)."""
-    return Runtimes(await asyncio.to_thread(_prepare, home))
+    """The machine's runtimes, Longshore's own Python prepared below `home` (some seconds, once)."""
+    runtimes = await look(home)
+    await runtimes.prepared(own().id)
+    return runtimes
 
 
-def _prepare(home: Path) -> PreparedRuntime:
-    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    base = Path(sys.base_prefix).resolve()
-    target = home / f"{version}-{_key(base)}"
+def _place(home: Path, python: Python) -> Path:
+    return home / f"{python.id}-{_key(python)}"
+
+
+def _prepare(home: Path, python: Python) -> PreparedRuntime:
+    target = _place(home, python)
     home.mkdir(parents=True, exist_ok=True, mode=0o755)
     if not target.exists():
-        draft = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=home))
+        draft = Path(tempfile.mkdtemp(prefix=f".{python.id}-", dir=home))
         try:
-            _make(draft, base)
+            _make(draft, python)
             draft.chmod(0o755)
             draft.rename(target)
         except OSError:
@@ -76,32 +105,58 @@ def _prepare(home: Path) -> PreparedRuntime:
                 raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-    in_usr = base.is_relative_to("/usr")
+    in_usr = python.base.is_relative_to("/usr")
     copied = target / "lang"
-    root = None if in_usr else (copied if copied.exists() else base)
-    python = f"{base}/bin/{version}" if in_usr else f"{INSIDE}/bin/{version}"
-    return PreparedRuntime(id=version, root=root, python=python, directory=target / "runtime")
+    root = None if in_usr else (copied if copied.exists() else python.base)
+    inside = str(python.executable) if in_usr else f"{INSIDE}/bin/{python.id}"
+    return PreparedRuntime(id=python.id, root=root, python=inside, directory=target / "runtime")
 
 
-def _key(base: Path) -> str:
-    versions = [f"{name}={importlib.metadata.version(name)}" for name in CLIENTS]
-    return hashlib.sha256(repr((str(base), sys.version, versions)).encode()).hexdigest()[:12]
+def _key(python: Python) -> str:
+    """Changes with the interpreter's build, and for our own Python with the clients beside us."""
+    clients = [f"{name}={importlib.metadata.version(name)}" for name in CLIENTS] if python == own() else []
+    return hashlib.sha256(repr((str(python.base), python.build, clients)).encode()).hexdigest()[:12]
 
 
-def _make(draft: Path, base: Path) -> None:
-    if not base.is_relative_to("/usr") and not open_to_all(base):
-        _copy_interpreter(base, draft / "lang")
+def _make(draft: Path, python: Python) -> None:
+    if not python.base.is_relative_to("/usr") and not open_to_all(python.base):
+        _copy_interpreter(python, draft / "lang")
     runtime = draft / "runtime"
     runtime.mkdir(mode=0o755)
-    for name in sorted(_with_requirements(CLIENTS)):
-        _copy_distribution(name, runtime)
+    if python == own():
+        for name in sorted(_with_requirements(CLIENTS)):
+            _copy_distribution(name, runtime)
+    else:
+        _install(python, runtime)
     subprocess.run(
-        [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(runtime)],
+        [str(python.executable), "-m", "compileall", "-q", *_unchecked(python), str(runtime)],
         check=False,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
     )
     _open(draft)
+
+
+def _unchecked(python: Python) -> list[str]:
+    return ["--invalidation-mode", "unchecked-hash"] if python.version >= (3, 7, 0) else []
+
+
+def _install(python: Python, into: Path) -> None:
+    """The clients for another Python, from the index that this machine's uv is set up for."""
+    command = [uv.find_uv_bin(), "pip", "install", "--no-progress", "--link-mode", "copy", "--quiet"]
+    command += ["--python", str(python.executable), "--target", str(into), *CLIENTS]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=INSTALL_TIMEOUT_S, check=False
+        )
+        said = done.stderr.strip() if done.returncode else ""
+    except subprocess.TimeoutExpired:
+        said = f"it took more than {INSTALL_TIMEOUT_S} s"
+    if said:
+        raise Unavailable(
+            f"{python.id} could not be prepared on this machine, its runtime client did not install: {said};"
+            f" mend that and run: longshore runtime prepare {python.id}"
+        )
 
 
 def open_to_all(path: Path) -> bool:
@@ -111,8 +166,8 @@ def open_to_all(path: Path) -> bool:
     return all(place.stat().st_mode & stat.S_IXOTH for place in (path, *path.parents))
 
 
-def _copy_interpreter(base: Path, to: Path) -> None:
-    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+def _copy_interpreter(python: Python, to: Path) -> None:
+    base, version = python.base, python.id
     (to / "bin").mkdir(parents=True)
     (to / "lib").mkdir()
     shutil.copy2((base / "bin" / version).resolve(), to / "bin" / version)
@@ -164,7 +219,7 @@ def _copy_distribution(name: str, to: Path) -> None:
 
 def _open(draft: Path) -> None:
     for directory, _, files in os.walk(draft):
-        os.chmod(directory, 0o755)
+        Path(directory).chmod(0o755)
         for file in files:
             path = Path(directory, file)
             if not path.is_symlink():

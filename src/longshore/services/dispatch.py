@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The control plane's side of the Link: who gets which run, what it is made of, how it ended."""
 
+import asyncio
+import contextlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from longshore.domain.errors import Conflict, Invalid, NotFound
+from longshore.domain.errors import Conflict, Invalid, LongshoreError, NotFound
 from longshore.domain.events import RunChanged
 from longshore.domain.fleet import Interceptor
 from longshore.domain.ids import Digest
@@ -86,7 +88,16 @@ class Dispatch:
                 until=now + LEASE,
             )
 
-        return await self.store.write(change)
+        taking = asyncio.ensure_future(self.store.write(change))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # The row may be taken all the same, and nobody would hear of it until the lease has run out.
+            with contextlib.suppress(LongshoreError):
+                run = await taking
+                if run is not None:
+                    await self.give_up(run, reason="the interceptor stopped asking as it was given this run")
+            raise
 
     async def redeem(self, lease: Lease) -> Invocation:
         """Put the invocation together; a run that cannot be is failed here, with the reason."""

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sandbox without any walls: the official client as a plain process. For tests of what is around it."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from longshore.ports.sandbox import Cell, CellSpec, CellUsage, Exit, Isolation
+
+
+class OpenCell:
+    """Implements ports.sandbox.Cell."""
+
+    def __init__(self, spec: CellSpec, oom: asyncio.Event) -> None:
+        self._spec, self._oom = spec, oom
+        self._place = Path(tempfile.mkdtemp(prefix="open-cell-"))
+        (self._place / "output").mkdir()
+        self._output = os.open(self._place / "output", os.O_RDONLY | os.O_DIRECTORY)
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self._out, self._out_write = os.pipe()
+        self._err, self._err_write = os.pipe()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._waiting: asyncio.Task[None] | None = None
+        self.killed = False
+
+    @property
+    def runtime_api(self) -> socket.socket:
+        return self._door
+
+    @property
+    def stdout(self) -> int:
+        return self._out
+
+    @property
+    def stderr(self) -> int:
+        return self._err
+
+    async def assign(self, environment: Mapping[str, str], handler: str) -> None:
+        host, port = self._door.getsockname()
+        here = {"AWS_LAMBDA_RUNTIME_API": f"{host}:{port}", "OUTPUT_DIR": str(self._place / "output")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "awslambdaric", handler],
+            cwd=self._spec.package_dir,
+            env={**environment, **here, "PATH": os.environ["PATH"]},
+            stdout=self._out_write,
+            stderr=self._err_write,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._waiting = asyncio.create_task(self._wait(self._process))
+
+    async def _wait(self, process: "subprocess.Popen[bytes]") -> None:
+        code = await asyncio.to_thread(process.wait)
+        oom = self._oom.is_set()
+        if code < 0:
+            self._exit.set_result(Exit(signal=-code, oom_killed=oom))
+        else:
+            self._exit.set_result(Exit(code=code, oom_killed=oom))
+
+    async def exited(self) -> Exit:
+        return await asyncio.shield(self._exit)
+
+    async def terminate(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+
+    async def kill(self) -> None:
+        if self.killed:
+            return
+        self.killed = True
+        if self._process is not None and self._waiting is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            await self._waiting
+        self._door.close()
+        for number in (self._out, self._out_write, self._err, self._err_write, self._output):
+            os.close(number)
+
+    def clear(self) -> None:
+        """Remove its place, which whoever has a descriptor may still want after the kill."""
+        shutil.rmtree(self._place)
+
+    def usage(self) -> CellUsage:
+        return CellUsage(cpu_ms=12.5, peak_memory_mb=33.3)
+
+    def output(self) -> int:
+        return self._output
+
+
+@dataclass
+class OpenSandbox:
+    """Implements ports.sandbox.Sandbox. `oom` makes every exit one by the memory limit; `gate` holds
+    launches back."""
+
+    cells: list[OpenCell] = field(default_factory=list)
+    oom: asyncio.Event = field(default_factory=asyncio.Event)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    launching: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    @property
+    def isolation(self) -> Isolation:
+        return Isolation(level="none")
+
+    async def launch(self, spec: CellSpec) -> Cell:
+        self.launching.set()
+        await self.gate.wait()
+        cell = OpenCell(spec, self.oom)
+        self.cells.append(cell)
+        return cell
+
+    async def close(self) -> None:
+        for cell in self.cells:
+            await cell.kill()
+            cell.clear()
