@@ -56,9 +56,9 @@ def main() -> int:
             base_url=url, timeout=60, headers={"Authorization": f"Bearer {token(data, url)}"}
         ) as api:
             code = show(api, url)
+            if given.once:
+                return code
             say(f"Log in       {login_link(api)}")
-        if given.once:
-            return code
         say("Serving until Ctrl-C.")
         server.wait()
         return code
@@ -238,30 +238,36 @@ def report(run: dict[str, Any]) -> None:
         table(result.get("transactions") or [])
 
 
+COLUMNS = {
+    "transaction": "Transaction",
+    "sampleCount": "Samples",
+    "errorCount": "KO",
+    "errorPct": "KO %",
+    "meanResTime": "Avg ms",
+    "medianResTime": "p50",
+    "pct1ResTime": "p90",
+    "pct2ResTime": "p95",
+    "pct3ResTime": "p99",
+    "throughput": "Req/s",
+}
+"""What the table shows of a transaction, and its heading."""
+
+
 def table(transactions: list[dict[str, Any]]) -> None:
     """The transactions' numbers, as many as fit on a screen."""
-    columns = (
-        [name for name, value in transactions[0].items() if not isinstance(value, dict | list)]
-        if transactions
-        else []
-    )
-    rows = [columns, *([cell(row.get(name)) for name in columns] for row in transactions[:12])]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
-    for row in rows if columns else []:
-        say(
-            "  "
-            + "  ".join(
-                text.ljust(w) if i == 0 else text.rjust(w)
-                for i, (text, w) in enumerate(zip(row, widths, strict=True))
-            )
-        )
+    shown = [[cell(row.get(name)) for name in COLUMNS] for row in transactions[:12]]
+    rows = [list(COLUMNS.values()), *shown] if shown else []
+    widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS))] if rows else []
+    for first, *rest in rows:
+        numbers = (text.rjust(width) for text, width in zip(rest, widths[1:], strict=True))
+        say("  " + "  ".join([first.ljust(widths[0]), *numbers]))
     if len(transactions) > 12:
         say(f"  ... and {len(transactions) - 12} more")
 
 
 def cell(value: object) -> str:
     """A value as the table shows it."""
-    return f"{value:,.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)[:32]
+    return f"{value:,.2f}" if isinstance(value, float) else str(value)[:40]
 
 
 def fetched(api: httpx.Client, artifact: dict[str, Any]) -> Path:
