@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cell that lives: a launcher that is ready, and everything that has to end with it.
+
+launcher (bwrap, its first process, the launcher)   ended by the first process's death, or the group's
+control group, slot user, descriptors, directories  let go of when nobody is left
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from longshore.adapters.sandbox import kin
+from longshore.adapters.sandbox.cgroups import Group, kill_all
+from longshore.adapters.sandbox.child import Child
+from longshore.adapters.sandbox.control import Control, Ready
+from longshore.adapters.sandbox.meter import Meter
+from longshore.adapters.sandbox.watch import Watch
+from longshore.domain.errors import Unavailable
+from longshore.ports.sandbox import CellUsage, Exit
+
+GRACE_S = 0.3
+PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What a cell is made of. `first` is a pidfd of the first process in its pid namespace, if it has one;
+    `dress` puts the real places of this cell into an environment; `let_go` runs when all is over."""
+
+    child: Child
+    control: Control
+    group: Group
+    stdout: int
+    stderr: int
+    first: int | None
+    dress: Callable[[Mapping[str, str], int], Mapping[str, str]]
+    let_go: Callable[[], None]
+
+
+class LiveCell:
+    """Implements the port's Cell."""
+
+    def __init__(self, body: Body, ready: Ready, memory_limit: int, watch: Watch) -> None:
+        self._body = body
+        self._ready = ready
+        self._watch = watch
+        self._meter = Meter(body.child.pid, body.group, memory_limit)
+        self._oom = False
+        self._assigned = False
+        self._loop = asyncio.get_running_loop()
+        self._exit = self._loop.create_task(self._wait_for_exit())
+        self._killed: asyncio.Task[None] | None = None
+        watch.add(self)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everything has been let go."""
+        return self._killed is not None and self._killed.done()
+
+    @property
+    def runtime_api(self) -> socket.socket:
+        """The door that the launcher has opened inside."""
+        return self._ready.runtime_api
+
+    @property
+    def stdout(self) -> int:
+        """Where the handler's standard output arrives."""
+        return self._body.stdout
+
+    @property
+    def stderr(self) -> int:
+        """Where the handler's standard error arrives."""
+        return self._body.stderr
+
+    async def assign(self, environment: Mapping[str, str], handler: str) -> None:
+        """Hand in what makes this cell somebody's."""
+        if self._assigned or self._killed is not None:
+            raise Unavailable("this sandbox has had its handler; a run needs a fresh one")
+        self._assigned = True
+        self._meter.begin()
+        port = self._ready.runtime_api.getsockname()[1]
+        await self._body.control.start(self._body.dress(environment, port), handler)
+
+    async def exited(self) -> Exit:
+        """How the runtime's process ended."""
+        return await asyncio.shield(self._exit)
+
+    async def terminate(self) -> None:
+        """By the launcher, which knows the runtime's process."""
+        if self._assigned and not self._exit.done() and self._killed is None:
+            await self._body.control.terminate()
+
+    async def kill(self) -> None:
+        """Whoever is cancelled while waiting leaves the killing to go on."""
+        if self._killed is None:
+            self._killed = self._loop.create_task(self._kill())
+        await asyncio.shield(self._killed)
+
+    def usage(self) -> CellUsage:
+        """Measured now, or last."""
+        if self._killed is None:
+            self._meter.measure()
+        return self._meter.usage
+
+    def output(self) -> int:
+        """Of a file system that lives as long as somebody holds it."""
+        return self._ready.output
+
+    def check(self) -> None:
+        """The memory watch came by. Nobody survives too much of it: a half-killed handler helps no one."""
+        if self._meter.over_limit() and not self._oom:
+            self._oom = True
+            self._meter.measure()
+            self._end_processes()
+
+    async def _wait_for_exit(self) -> Exit:
+        report = await self._body.control.report
+        if report is not None:
+            self._meter.seen(report.peak_bytes, report.cpu_ms)
+            code = os.waitstatus_to_exitcode(report.status)
+        else:
+            code = (await self._body.child.ended).code
+            code = 128 - code if code > 128 else code
+        oom = self._oom or self._body.group.oom_kills() > 0
+        return Exit(code=code if code >= 0 else None, signal=-code if code < 0 else None, oom_killed=oom)
+
+    async def _kill(self) -> None:
+        self._watch.discard(self)
+        self._meter.measure()
+        try:
+            self._end_processes()
+            await self._until_nobody_is_left()
+            await self._exit
+        finally:
+            self._let_go()
+
+    def _end_processes(self) -> None:
+        """The first process takes its namespace along, whatever the others are up to; outside bwrap's own
+        process then ends by itself and is not left to strangers. Without one, all by name."""
+        if self._body.first is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._body.first, signal.SIGKILL)
+            return
+        self._body.group.kill()
+        for _ in range(20):
+            below = kin.descendants(self._body.child.pid)[1:]
+            kill_all(below)
+            if not below:
+                break
+        self._body.child.kill()
+
+    async def _until_nobody_is_left(self) -> None:
+        body = self._body
+        await asyncio.wait({body.child.ended}, timeout=GRACE_S)
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            if body.child.ended.done() and not body.group.processes():
+                self._meter.end(body.child.ended.result().cpu_ms)
+                if body.group.remove():
+                    break
+            else:
+                body.group.kill()
+                body.child.kill()
+            await asyncio.sleep(0.005)
+        body.control.close()
+
+    def _let_go(self) -> None:
+        self._body.control.close()
+        self._ready.runtime_api.close()
+        numbers = [self._ready.output, self._body.stdout, self._body.stderr]
+        for number in [*numbers, *([] if self._body.first is None else [self._body.first])]:
+            os.close(number)
+        self._body.let_go()

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a command to a launcher that is ready, or to nothing at all."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from longshore.adapters.sandbox import kin
+from longshore.adapters.sandbox.cell import Body, LiveCell
+from longshore.adapters.sandbox.cgroups import Group, kill_all
+from longshore.adapters.sandbox.child import Child
+from longshore.adapters.sandbox.control import Control, Ready
+from longshore.adapters.sandbox.watch import Watch
+from longshore.domain.errors import Unavailable
+
+READY_TIMEOUT_S = 30.0
+_JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 1; shift; done; shift; unset PWD OLDPWD; exec "$@"'
+_FIRST_PROCESS = re.compile(rb'"child-pid"\s*:\s*(\d+)')
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Numbers of descriptors that the command inherits: the launcher's end, bwrap's info and filter."""
+
+    control: int
+    info: int
+    filter: int
+
+    @property
+    def numbers(self) -> tuple[int, int, int]:
+        """All of them."""
+        return (self.control, self.info, self.filter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to start and what comes with it. `explain` turns what was said on stderr into a sentence;
+    `walls`: it is bwrap that is started, which takes the filter and says who its first process is."""
+
+    command: Callable[[Doors], Sequence[str]]
+    walls: bool
+    filter: Path
+    group: Group
+    memory_limit: int
+    dress: Callable[[Mapping[str, str], int], Mapping[str, str]]
+    explain: Callable[[str], str]
+    let_go: Callable[[], None]
+    cwd: str = "/"
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def joining(group: Group, command: Sequence[str]) -> list[str]:
+    """The command with a first step into its group: nothing of it runs, and forks, outside."""
+    files = [str(path) for path in group.joining()]
+    return ["/bin/sh", "-c", _JOIN, "sh", *files, "--", *command] if files else list(command)
+
+
+async def launch(plan: Plan, watch: Watch) -> LiveCell:
+    """Start it and wait until the launcher is ready. Whatever goes wrong, nothing stays behind."""
+    mine: list[int] = []
+    control: Control | None = None
+    child: Child | None = None
+    try:
+        with contextlib.ExitStack() as theirs:
+            inside = _doors(plan, mine, theirs)
+            stdout, stderr = _pipe(mine, theirs), _pipe(mine, theirs)
+            control = Control(inside.ours)
+            child = Child(
+                plan.command(inside.doors),
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=inside.doors.numbers if plan.walls else (inside.doors.control,),
+                environment=plan.environment,
+                cwd=plan.cwd,
+            )
+        ready = await _ready(control, child, plan, mine[2])
+        body = Body(
+            child=child,
+            control=control,
+            group=plan.group,
+            stdout=mine[1],
+            stderr=mine[2],
+            first=_first_process(mine[0]),
+            dress=plan.dress,
+            let_go=plan.let_go,
+        )
+        cell = LiveCell(body, ready, plan.memory_limit, watch)
+        os.close(mine[0])
+        return cell
+    except BaseException:
+        await asyncio.shield(_undo(plan, child, control, mine))
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Inside:
+    ours: socket.socket
+    doors: Doors
+
+
+def _doors(plan: Plan, mine: list[int], theirs: contextlib.ExitStack) -> _Inside:
+    ours, control = socket.socketpair()
+    theirs.enter_context(control)
+    info = _pipe(mine, theirs)
+    number = os.open(plan.filter, os.O_RDONLY | os.O_CLOEXEC)
+    theirs.callback(os.close, number)
+    return _Inside(ours, Doors(control.fileno(), info, number))
+
+
+def _pipe(mine: list[int], theirs: contextlib.ExitStack) -> int:
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(writing, True)
+    mine.append(reading)
+    theirs.callback(os.close, writing)
+    return writing
+
+
+async def _ready(control: Control, child: Child, plan: Plan, stderr: int) -> Ready:
+    either: set[asyncio.Future[Any]] = {control.ready, child.ended}
+    await asyncio.wait(either, timeout=READY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+    ready = control.ready.result() if control.ready.done() else None
+    if ready is None:
+        said = _read(stderr).decode("utf-8", "replace").strip()
+        late = "" if child.ended.done() else f"nothing happened for {READY_TIMEOUT_S:g} s"
+        raise Unavailable(f"the sandbox did not start: {plan.explain(said or late or 'it ended at once')}")
+    return ready
+
+
+def _first_process(info: int) -> int | None:
+    """A pidfd of the namespace's first process, from what bwrap has said by now."""
+    found = _FIRST_PROCESS.search(_read(info))
+    with contextlib.suppress(ProcessLookupError):
+        return os.pidfd_open(int(found[1])) if found else None
+    return None
+
+
+def _read(number: int) -> bytes:
+    with contextlib.suppress(BlockingIOError):
+        return os.read(number, 65536)
+    return b""
+
+
+async def _undo(plan: Plan, child: Child | None, control: Control | None, mine: Sequence[int]) -> None:
+    if control is not None:
+        ready = control.ready.result() if control.ready.done() else None
+        if ready is not None:
+            ready.runtime_api.close()
+            os.close(ready.output)
+        control.close()
+    if child is not None:
+        await _end(child, plan.group)
+    for number in mine:
+        os.close(number)
+    for _ in range(400):
+        if plan.group.remove():
+            break
+        await asyncio.sleep(0.005)
+    plan.let_go()
+
+
+async def _end(child: Child, group: Group) -> None:
+    """End a launch half-way. bwrap's first process waits for its parent for ever before it has made its
+    promise to die with it: so the parent is held still, and its children go first."""
+    while not child.ended.done():
+        child.send(signal.SIGSTOP)
+        await asyncio.sleep(0.005)
+        children = kin.descendants(child.pid)[1:]
+        kill_all(children)
+        child.send(signal.SIGCONT if children else signal.SIGKILL)
+        await asyncio.wait({child.ended}, timeout=0.1)
+    group.kill()
