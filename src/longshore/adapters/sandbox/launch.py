@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from longshore.adapters.sandbox import kin
-from longshore.adapters.sandbox.cell import Body, LiveCell
+from longshore.adapters.sandbox.cell import Body, First, LiveCell
 from longshore.adapters.sandbox.cgroups import Group, kill_all
 from longshore.adapters.sandbox.child import Child
 from longshore.adapters.sandbox.control import Control, Ready
@@ -51,6 +51,7 @@ class Plan:
     memory_limit: int
     dress: Callable[[Mapping[str, str], int], Mapping[str, str]]
     explain: Callable[[str], str]
+    stragglers: Callable[[], Sequence[int]]
     let_go: Callable[[], None]
     cwd: str = "/"
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -89,6 +90,7 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
             stderr=mine[2],
             first=_first_process(mine[0]),
             dress=plan.dress,
+            stragglers=plan.stragglers,
             let_go=plan.let_go,
         )
         cell = LiveCell(body, ready, plan.memory_limit, watch)
@@ -133,11 +135,11 @@ async def _ready(control: Control, child: Child, plan: Plan, stderr: int) -> Rea
     return ready
 
 
-def _first_process(info: int) -> int | None:
-    """A pidfd of the namespace's first process, from what bwrap has said by now."""
+def _first_process(info: int) -> First | None:
+    """From what bwrap has said by now: all of it, for the launcher inside has spoken already."""
     found = _FIRST_PROCESS.search(_read(info))
     with contextlib.suppress(ProcessLookupError):
-        return os.pidfd_open(int(found[1])) if found else None
+        return First(int(found[1]), os.pidfd_open(int(found[1]))) if found else None
     return None
 
 
