@@ -2,6 +2,7 @@
 """What every logbook promises (ports.logbook), and what the one of files promises beyond that."""
 
 import asyncio
+import gc
 import errno
 import os
 import signal
@@ -310,6 +311,7 @@ class TestFileLogbook(LogbookContract):
             await book.write(run, lines(1, 10))
             await book.close(run)
             await read(book, run)
+        gc.collect()  # a generator that has just ended may be part of a cycle
 
         assert len(book._open) == 0
         assert len(book._books) == 0
