@@ -2,8 +2,8 @@
 """What every logbook promises (ports.logbook), and what the one of files promises beyond that."""
 
 import asyncio
-import gc
 import errno
+import gc
 import os
 import signal
 import subprocess
