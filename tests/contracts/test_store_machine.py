@@ -172,9 +172,9 @@ class RunTable(RuleBasedStateMachine):
             )
             self.runs[run.id] = ended
             return
-        self._write(lambda work: work.runs.ask_to_cancel(run.id))
+        self._write(lambda work: work.runs.ask_to_cancel(run.id, "cancelled by me"))
         if run.state in HELD:
-            self.runs[run.id] = dataclasses.replace(run, cancel_requested=True)
+            self.runs[run.id] = dataclasses.replace(run, cancel_requested=True, reason="cancelled by me")
 
     @precondition(lambda self: self.number % 10 == 9)
     @rule()

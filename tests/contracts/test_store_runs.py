@@ -4,7 +4,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from tests.contracts.storing import ME, NOW, OTHER, PROJECT, a_digest, a_run, adding, claim, claiming
@@ -72,7 +72,7 @@ async def test_a_late_twin_is_refused_and_a_cancellation_reaches_the_holder(stor
     assert await store.write(lambda work: work.runs.extend(run.id, attempt=1, fence="f", until=until))
     with pytest.raises(Conflict):
         await store.write(lambda work: work.runs.extend(run.id, attempt=1, fence="other", until=until))
-    await store.write(lambda work: work.runs.ask_to_cancel(run.id))
+    await store.write(lambda work: work.runs.ask_to_cancel(run.id, "cancelled by me"))
     assert not await store.write(lambda work: work.runs.extend(run.id, attempt=1, fence="f", until=until))
     again = held.moved(RunState.QUEUED, NOW, reason="lost")
     await store.write(lambda work: work.runs.save(again, expecting=RunState.STARTING, attempt=1, fence="f"))
@@ -146,7 +146,7 @@ async def test_a_cancellation_survives_whoever_read_the_run_before_it(store: Sto
     await store.write(adding(a_run()))
     held = await store.write(claim)
     assert held is not None
-    await store.write(lambda work: work.runs.ask_to_cancel(held.id))
+    await store.write(lambda work: work.runs.ask_to_cancel(held.id, "cancelled by me"))
 
     again = held.moved(RunState.QUEUED, NOW, reason="its interceptor fell silent")
     await store.write(lambda work: work.runs.save(again, expecting=RunState.STARTING, attempt=1, fence="f"))
@@ -159,7 +159,7 @@ async def test_a_cancellation_survives_whoever_read_the_run_before_it(store: Sto
 async def test_a_queued_run_is_not_asked_to_cancel_and_a_finished_one_not_extended(store: Store) -> None:
     await store.write(adding(a_run()))
     queued = (await store.read(lambda work: work.runs.page(PROJECT.id, Page(), RunFilter())))[0]
-    await store.write(lambda work: work.runs.ask_to_cancel(queued.id))
+    await store.write(lambda work: work.runs.ask_to_cancel(queued.id, "cancelled by me"))
     held = await store.write(claim)
     assert held is not None
     assert not held.cancel_requested
@@ -260,3 +260,14 @@ async def test_runs_of_several_states_are_one_list_in_pages(store: Store) -> Non
     ]
     assert await listed(RunFilter(states=tuple(RunState))) == [run.id for run in runs[::-1]]
     assert await listed(RunFilter(states=(RunState.EXPIRED,))) == []
+
+
+async def test_runs_that_wait_too_long_are_found_the_oldest_first(store: Store) -> None:
+    waiting = [a_run(number) for number in (1, 2)]
+    await store.write(adding(*waiting))
+
+    async def found(at: datetime) -> list[RunId]:
+        return [run.id for run in await store.read(lambda work: work.runs.queued_before(at))]
+
+    assert await found(waiting[1].queued_at) == [waiting[0].id]
+    assert await found(NOW + timedelta(hours=1)) == [run.id for run in waiting]

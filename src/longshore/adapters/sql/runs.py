@@ -215,8 +215,9 @@ class SqlRuns:
             raise Conflict(f"the lease on attempt {attempt} of run {run} is over")
         return not asked[0]
 
-    def ask_to_cancel(self, run: RunId) -> None:
-        self.connection.execute(update(runs).where(runs.c.id == run, _IS_HELD).values(cancel_requested=True))
+    def ask_to_cancel(self, run: RunId, reason: str) -> None:
+        asked = update(runs).where(runs.c.id == run, _IS_HELD)
+        self.connection.execute(asked.values(cancel_requested=True, reason=reason))
 
     def add_file(self, run: RunId, file: RunFile) -> None:
         query = select(runs.c.files).where(runs.c.id == run)
@@ -233,6 +234,10 @@ class SqlRuns:
             .order_by(runs.c.location)
         )
         return [(location, int(count)) for location, count in self.connection.execute(query)]
+
+    def queued_before(self, at: datetime, limit: int = 100) -> Sequence[Run]:
+        query = select(runs).where(_IS_QUEUED, runs.c.queued_at < micros(at)).order_by(runs.c.id).limit(limit)
+        return [_run(row) for row in rows(self.connection, query)]
 
     def overdue(self, at: datetime, limit: int = 100) -> Sequence[Run]:
         query = (
