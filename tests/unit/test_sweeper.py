@@ -145,3 +145,18 @@ async def test_a_cancelled_run_says_who_cancelled_it(plane: Plane) -> None:
 
     run = await plane.run()
     assert (run.state, run.reason) == (RunState.CANCELLED, "cancelled by ada")
+
+
+async def test_a_cancellation_that_came_after_the_look_at_a_lost_run_counts(plane: Plane) -> None:
+    await plane.with_run()
+    await plane.dispatch.extend(await plane.held(), Phase.USER_CODE)
+    seen = await plane.run()
+    await plane.runs.cancel(PROJECT, RUN.id, actor=ADA)
+
+    await plane.dispatch.give_up(seen, reason="the interceptor fell silent")
+
+    run = await plane.run()
+    assert (run.state, run.reason) == (
+        RunState.CANCELLED,
+        "cancelled by ada; the interceptor fell silent",
+    )

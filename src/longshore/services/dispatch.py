@@ -247,14 +247,14 @@ class Dispatch:
         now = self.clock.now()
 
         def change(work: Work) -> Run:
-            task = work.tasks.revision(run.task_id, run.revision).task
-            again = run.state is RunState.STARTING or task.on_lost is OnLost.RUN_AGAIN
-            if run.cancel_requested:
-                moved = run.moved(RunState.CANCELLED, now, reason=f"{run.reason or 'cancelled'}; {reason}")
-            elif again:
-                moved = run.moved(RunState.QUEUED, now, reason=reason)
+            # Read again: a cancellation may have been asked for since the caller looked.
+            held = work.runs.get(None, run.id)
+            task = work.tasks.revision(held.task_id, held.revision).task
+            again = held.state is RunState.STARTING or task.on_lost is OnLost.RUN_AGAIN
+            if held.cancel_requested:
+                moved = held.moved(RunState.CANCELLED, now, reason=f"{held.reason or 'cancelled'}; {reason}")
             else:
-                moved = run.moved(RunState.LOST, now, reason=reason)
+                moved = held.moved(RunState.QUEUED if again else RunState.LOST, now, reason=reason)
             work.runs.save(moved, expecting=run.state, attempt=run.attempt, fence=run.fence)
             return moved
 
