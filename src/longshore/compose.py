@@ -85,7 +85,7 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
         blobs = DiskBlobs(state / "blobs")
         logbook = FileLogbook(state / "logs")
         broker, notifier, archives = MemoryBroker(), MemoryNotifier(), ZipArchives()
-        packages = PackageService(blobs, archives)
+        packages = PackageService(blobs, archives, store, clock)
         dispatch = Dispatch(store, broker, blobs, vault, logbook, notifier, clock)
         sandbox = await open_sandbox(settings.sandbox, data / "cache" / "sandbox")
         stack.push_async_callback(sandbox.close)
