@@ -3,6 +3,7 @@
 
 import asyncio
 import dataclasses
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -297,11 +298,11 @@ async def test_what_was_begun_is_finished_when_the_store_closes(store: Store) ->
 
 
 async def test_a_question_sees_one_moment(store: Store) -> None:
-    loop = asyncio.get_running_loop()
-
     def twice(work: Work) -> tuple[int, int]:
         before = len(work.projects.page(Page()))
-        asyncio.run_coroutine_threadsafe(store.write(another), loop).result(30)
+        somebody = threading.Thread(target=lambda: asyncio.run(store.write(another)))
+        somebody.start()
+        somebody.join(30)
         return before, len(work.projects.page(Page()))
 
     def another(work: Work) -> None:

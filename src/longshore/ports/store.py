@@ -4,7 +4,8 @@
 A *change* is a plain function over a `Work`; the store runs it in one transaction of its single writer and
 may share the commit with its neighbours (group commit), so that a thousand small changes a second stay
 durable. It may be called a second time when the first try had to be rolled back, so it must have no effects
-but those on the Work. A *question* is the same for reading, and may run beside others.
+but those on the Work. A *question* is the same for reading; it sees one moment, and it must be quick: a store
+may ask it in the event loop's own thread.
 """
 
 from collections.abc import Callable, Sequence
