@@ -95,6 +95,13 @@ class Tail:
             for source in self._sources:
                 source.last_look()
 
+    def cut(self) -> None:
+        """The run is over, its cell goes on: what has been written by now is the run's, nothing later is."""
+        self._hurry = True
+        self._wake.set()
+        for source in self._sources:
+            source.last_look()
+
     async def close(self, *, within: float = CLOSE_WITHIN_S) -> None:
         """Hand over what is left, and let go of everything. May be called again."""
         for source in self._sources:

@@ -36,6 +36,22 @@ class Group(Protocol):
         """Files that a process writes 0 to, to come in."""
         ...
 
+    def limit(self, quota: Quota) -> None:
+        """Set other limits than it was made with. Raises OSError."""
+        ...
+
+    def freeze(self) -> bool:
+        """Hold everybody in it still, which takes a moment; False where groups cannot do that."""
+        ...
+
+    def is_frozen(self) -> bool:
+        """Whether the moment is over."""
+        ...
+
+    def thaw(self) -> None:
+        """Let them go on; harmless when they do."""
+        ...
+
     def anonymous(self) -> int | None:
         """Bytes of anonymous memory in use; None where nobody counts."""
         ...
@@ -97,6 +113,20 @@ class Bare:
     def joining(self) -> Sequence[Path]:
         """Nothing to join."""
         return ()
+
+    def limit(self, quota: Quota) -> None:
+        """Nothing is limited."""
+
+    def freeze(self) -> bool:
+        """Others must do it."""
+        return False
+
+    def is_frozen(self) -> bool:
+        """Never."""
+        return False
+
+    def thaw(self) -> None:
+        """Nobody is held."""
 
     def anonymous(self) -> int | None:
         """Unknown."""

@@ -32,6 +32,27 @@ class GroupV1:
         """One file a tree."""
         return [directory / "cgroup.procs" for directory in sorted(set(self.at.values()))]
 
+    def limit(self, quota: Quota) -> None:
+        """In every tree."""
+        _limit(self.at, quota)
+
+    def freeze(self) -> bool:
+        """By the freezer's tree."""
+        if "freezer" not in self.at:
+            return False
+        write(self.at["freezer"] / "freezer.state", "FROZEN")
+        return True
+
+    def is_frozen(self) -> bool:
+        """`FREEZING` on the way there; the kernel looks again whenever it is asked."""
+        return (self.at["freezer"] / "freezer.state").read_text(encoding="ascii").strip() == "FROZEN"
+
+    def thaw(self) -> None:
+        """By the freezer's tree."""
+        if "freezer" in self.at:
+            with contextlib.suppress(OSError):
+                write(self.at["freezer"] / "freezer.state", "THAWED")
+
     def anonymous(self) -> int | None:
         """`rss` here is anonymous memory alone, whatever its name says."""
         if "memory" not in self.at:
@@ -63,8 +84,7 @@ class GroupV1:
         with contextlib.suppress(OSError):
             _freeze(freezer)
         kill_all(numbers(freezer / "cgroup.procs"))
-        with contextlib.suppress(OSError):
-            write(freezer / "freezer.state", "THAWED")
+        self.thaw()
 
     def remove(self) -> bool:
         """Trees are independent: what is empty goes."""
@@ -117,8 +137,10 @@ class GroupsV1:
 
 def _limit(at: Mapping[str, Path], quota: Quota) -> None:
     if "memory" in at:
+        with contextlib.suppress(OSError):  # only where swap is accounted; never below the other, so up first
+            write(at["memory"] / "memory.memsw.limit_in_bytes", str(quota.memory))
         write(at["memory"] / "memory.limit_in_bytes", str(quota.memory))
-        with contextlib.suppress(OSError):  # only where swap is accounted
+        with contextlib.suppress(OSError):  # and down last
             write(at["memory"] / "memory.memsw.limit_in_bytes", str(quota.memory))
     if "pids" in at:
         write(at["pids"] / "pids.max", str(quota.pids))

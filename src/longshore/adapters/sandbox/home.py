@@ -6,7 +6,8 @@
                     /bootstrap   launcher and friends, readable for every cell
                     /etc         the little of /etc that cells see
                     /filter      the seccomp program
-                    /cells       directories of cells without mounts of their own
+                    /cells       directories of cells: their /var, or all they have without mounts
+                    /copies      spare trees of packages, hard links into the cache
 """
 
 import contextlib
@@ -59,6 +60,11 @@ class Home:
     def cells(self) -> Path:
         """Directories of cells."""
         return self.at / "cells"
+
+    @property
+    def copies(self) -> Path:
+        """Spare trees of packages."""
+        return self.at / "copies"
 
     def next_name(self) -> str:
         """A name for a cell."""
@@ -114,6 +120,7 @@ def _settle(at: Path) -> Home:
     try:
         (at / "groups").write_text("".join(f"{place}\n" for place in groups.places), encoding="utf-8")
         (at / "cells").mkdir(mode=0o711)
+        (at / "copies").mkdir(mode=0o700)
         (at / "bootstrap").mkdir(mode=0o755)
         for name in BOOTSTRAP:
             source = importlib.resources.files("longshore.runtime_api.bootstrap").joinpath(name)

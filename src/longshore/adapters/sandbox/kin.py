@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process and all below it, as /proc tells: for machines where no cgroup counts for us."""
 
+import contextlib
 import os
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -50,6 +52,32 @@ def cpu_ms(pids: Iterable[int]) -> float:
         text = _text(f"/proc/{pid}/stat")
         ticks += sum(int(word) for word in text.rpartition(")")[2].split()[11:15])
     return ticks * 1000 / _TICKS
+
+
+def forget_peaks(pids: Iterable[int]) -> None:
+    """Have the most that each has ever held counted from here on."""
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+
+
+def stop(root: int, patience: int = 50) -> bool:
+    """SIGSTOP to all below a process, until there is nobody new; False when they are born too fast."""
+    stopped: set[int] = set()
+    for _ in range(patience):
+        found = set(descendants(root)[1:]) - stopped
+        if not found:
+            return True
+        signal_all(found, signal.SIGSTOP)
+        stopped |= found
+    return False
+
+
+def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
+    """A signal to each that is still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
 
 
 def naming(word: str) -> list[int]:

@@ -29,8 +29,14 @@ class Meter:
         return CellUsage(cpu_ms=max(0.0, self._cpu_ms - self._cpu_before), peak_memory_mb=self._peak / _MB)
 
     def begin(self) -> None:
-        """From here on processor time is the handler's: what it took to build the cell is not."""
-        self._cpu_before = self._measure_cpu()
+        """From here on all is the run's: what it took to build the cell, or to serve others, is not."""
+        self._cpu_before = self._cpu_ms = self._measure_cpu()
+        self._peak = 0
+
+    def begin_again(self) -> None:
+        """The same for a further run: processes that have held more before start afresh."""
+        self.begin()
+        kin.forget_peaks(self.processes())
 
     def over_limit(self) -> bool:
         """Measure memory; whether it is too much, or the kernel has found it so."""
