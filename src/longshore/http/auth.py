@@ -75,14 +75,15 @@ def admitted_of(connection: HTTPConnection) -> Admitted:
     return found
 
 
-def _actor(connection: HTTPConnection) -> Actor:
+# Dependencies are async because FastAPI takes any other function to a thread and back.
+async def _actor(connection: HTTPConnection) -> Actor:
     actor = admitted_of(connection).actor
     if actor is None:
         raise Unauthenticated("nobody is calling")
     return actor
 
 
-def _project(
+async def _project(
     connection: HTTPConnection, project: Annotated[str, Path(description="a project's slug")]
 ) -> Project:
     found = admitted_of(connection).project

@@ -44,4 +44,8 @@ def house_of(connection: HTTPConnection) -> House:
     return house
 
 
-HouseDep = Annotated[House, Depends(house_of)]
+async def _house(connection: HTTPConnection) -> House:
+    return house_of(connection)  # async: FastAPI takes any other function to a thread and back
+
+
+HouseDep = Annotated[House, Depends(_house)]

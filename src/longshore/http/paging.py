@@ -54,14 +54,14 @@ class Part:
 Limit = Annotated[int, Query(ge=1, le=MOST, description="how many items at most")]
 
 
-def _part(
+async def _part(
     limit: Limit = 50,
     after: Annotated[str | None, Query(max_length=2000, description="`next` of the part before")] = None,
 ) -> Part:
     return Part(limit=limit, after=after)
 
 
-def _numbered_part(
+async def _numbered_part(
     limit: Limit = 50,
     after: Annotated[
         int | None, Query(ge=0, le=MAX_REVISION, description="`next` of the part before")

@@ -8,7 +8,6 @@ package ─▶ boot ─▶ init ─▶ handler ─▶ upload        in a fresh c
 import asyncio
 import contextlib
 import os
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,11 +17,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from longshore.domain.errors import Conflict, LongshoreError, Unavailable
+from longshore.domain.errors import BadPackage, Conflict, LongshoreError, Unavailable
 from longshore.domain.logs import LogLine
 from longshore.domain.masking import Masks
 from longshore.domain.order import Invocation
-from longshore.domain.run import RunResult, RunState, Step, Usage
+from longshore.domain.run import RunResult, RunState, Usage
 from longshore.domain.runtime import runtime
 from longshore.domain.task import Reuse
 from longshore.domain.warm import WarmKey
@@ -37,6 +36,7 @@ from longshore.interceptor.environment import (
 from longshore.interceptor.heartbeat import Heartbeat
 from longshore.interceptor.outputs import Output, collect
 from longshore.interceptor.tail import Tail
+from longshore.interceptor.timeline import Watch
 from longshore.interceptor.verdict import Verdict
 from longshore.interceptor.warm import Environment
 from longshore.ports.clock import Clock
@@ -53,22 +53,6 @@ LOG_DRAIN_S = 2.0
 LOG_CLOSE_S = 10.0
 _log = structlog.get_logger()
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Watch:
-    """Measures the steps of a timeline."""
-
-    steps: list[Step] = field(default_factory=list)
-    since: float = field(default_factory=time.monotonic)
-
-    def step(self, name: str) -> float:
-        """Close a step; its length in milliseconds."""
-        now = time.monotonic()
-        ms = round((now - self.since) * 1000, 3)
-        self.steps.append(Step(name=name, ms=ms))
-        self.since = now
-        return ms
 
 
 @dataclass(slots=True)
@@ -105,7 +89,10 @@ class Attempt:
                 await asyncio.gather(self.started, return_exceptions=True)
 
     async def _in_room(self, key: WarmKey, masks: Masks, runtime_id: str) -> RunResult:
-        environment = await self._warm(key) or await self._fresh(key, runtime_id)
+        try:
+            environment = await self._warm(key) or await self._fresh(key, runtime_id)
+        except BadPackage as error:
+            return self._result(verdict.unfit(error.message), Usage())
         if environment is None:
             return self._result(verdict.cancelled(self.heart.stopped.result()), Usage())
         try:

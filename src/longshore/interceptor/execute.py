@@ -17,11 +17,13 @@ import structlog
 from longshore.domain.errors import Conflict, Invalid, LongshoreError
 from longshore.domain.order import Invocation, Lease
 from longshore.domain.run import RunResult, RunState
-from longshore.interceptor.attempt import Attempt, Watch
+from longshore.domain.runtime import runtime
+from longshore.interceptor.attempt import Attempt
 from longshore.interceptor.heartbeat import Heartbeat, insist
 from longshore.interceptor.packages import PackageCache
 from longshore.interceptor.pool import Pool
 from longshore.interceptor.runtimes import Runtimes
+from longshore.interceptor.timeline import Watch
 from longshore.interceptor.warm import Environments
 from longshore.ports.clock import Clock
 from longshore.ports.link import Link
@@ -88,11 +90,13 @@ class Executor:
     async def spec(self, lease: Lease, invocation: Invocation, runtime_id: str) -> CellSpec:
         """What the sandbox is to hold; prepares and fetches what is not here yet."""
         prepared = await self.runtimes.prepared(runtime_id)
+        code = await self.packages.code(self.link, lease, invocation.package)
+        await self.packages.must_fit(invocation.package, runtime(runtime_id).version)
         return CellSpec(
             runtime_root=prepared.root,
             python=prepared.python,
             runtime_dir=prepared.directory,
-            package_dir=await self.packages.code(self.link, lease, invocation.package),
+            package_dir=code,
             inputs=await self.inputs(lease, invocation),
             cpus=invocation.limits.cpus,
             memory_mb=invocation.limits.memory_mb,

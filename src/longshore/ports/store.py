@@ -4,7 +4,8 @@
 A *change* is a plain function over a `Work`; the store runs it in one transaction of its single writer and
 may share the commit with its neighbours (group commit), so that a thousand small changes a second stay
 durable. It may be called a second time when the first try had to be rolled back, so it must have no effects
-but those on the Work. A *question* is the same for reading, and may run beside others.
+but those on the Work. A *question* is the same for reading; it sees one moment, and it must be quick: a store
+may ask it in the event loop's own thread.
 """
 
 from collections.abc import Callable, Sequence
@@ -241,8 +242,8 @@ class Runs(Protocol):
         for. Raises Conflict when the lease is not the holder's any more."""
         ...
 
-    def ask_to_cancel(self, run: RunId) -> None:
-        """Mark a run that somebody holds; its next heartbeat brings the news."""
+    def ask_to_cancel(self, run: RunId, reason: str) -> None:
+        """Mark a run that somebody holds, and why; its next heartbeat brings the news."""
         ...
 
     def add_file(self, run: RunId, file: RunFile) -> None:
@@ -251,6 +252,10 @@ class Runs(Protocol):
 
     def queued_locations(self) -> Sequence[tuple[str, int]]:
         """Locations with queued runs, and how many."""
+        ...
+
+    def queued_before(self, at: datetime, limit: int = 100) -> Sequence[Run]:
+        """Runs that have waited in the queue since before `at`, the oldest first."""
         ...
 
     def overdue(self, at: datetime, limit: int = 100) -> Sequence[Run]:

@@ -178,6 +178,7 @@ class Bubblewrap:
             memory_limit=spec.memory_mb * _MB,
             dress=_as_it_is,
             explain=explained,
+            stragglers=list,
             let_go=let_go,
         )
 

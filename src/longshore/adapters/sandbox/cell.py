@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,28 +26,50 @@ from longshore.adapters.sandbox.watch import Watch
 from longshore.domain.errors import Unavailable
 from longshore.ports.sandbox import CellSpec, CellUsage, Exit
 
-GRACE_S = 0.3
+GRACE_S = 0.4
 PATIENCE_S = 5.0
 STILL_WITHIN_S = 0.5
 _MB = 2**20
 
 
+@dataclass(frozen=True, slots=True)
+class First:
+    """The first process of a pid namespace: when it dies, all die."""
+
+    pid: int
+    pidfd: int
+
+    def kill(self) -> None:
+        """SIGKILL; harmless when it is over."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def close(self) -> None:
+        """bwrap may end before it has waited for it; where we are a container's init it is then our child."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
+        os.close(self.pidfd)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """What a cell is made of. `first` is a pidfd of the first process in its pid namespace, if it has one;
-    `own_processes`: how many there are while nobody has started any; `dress` puts the real places of this cell into an environment; `furnish` brings a package and inputs into
-    a cell that started without, `lay` exchanges the inputs; `let_go` runs when all is over."""
+    """What a cell is made of. `first` is the first process in its pid namespace, if it has one;
+    `own_processes` is how many there are while a handler has started none; `stragglers` finds processes that
+    left the family, where that is possible; `dress` puts the real places of this cell into an environment;
+    `furnish` brings a package and inputs into a cell that started without, `lay` exchanges the inputs;
+    `let_go` runs when all is over."""
 
     child: Child
     control: Control
     group: Group
     stdout: int
     stderr: int
-    first: int | None
+    first: First | None
     own_processes: int
     dress: Callable[[Mapping[str, str], int], Mapping[str, str]]
     furnish: Callable[[CellSpec], Awaitable[None]] | None
     lay: Callable[[Mapping[str, Path]], None]
+    stragglers: Callable[[], Sequence[int]]
     let_go: Callable[[], None]
 
 
@@ -209,8 +231,10 @@ class LiveCell:
     async def _wait_for_exit(self) -> Exit:
         report = await self._body.control.report
         if report is not None:
-            if self._is_first:  # later it has the figures of all runs together
+            if self._is_first:
                 self._meter.seen(report.peak_bytes, report.cpu_ms)
+            elif not self._meter.usage.peak_memory_mb:  # it has the most of all runs together
+                self._meter.seen(report.peak_bytes)
             code = os.waitstatus_to_exitcode(report.status)
         else:
             code = (await self._body.child.ended).code
@@ -220,7 +244,6 @@ class LiveCell:
 
     async def _kill(self) -> None:
         self._watch.discard(self)
-        self._meter.measure()
         try:
             self._end_processes()
             await self._until_nobody_is_left()
@@ -232,18 +255,22 @@ class LiveCell:
         """The first process takes its namespace along, whatever the others are up to; outside bwrap's own
         process then ends by itself and is not left to strangers. Without one, all by name. Whoever is frozen
         dies when it thaws."""
+        self._body.group.hurry()
         if self._body.first is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._body.first, signal.SIGKILL)
+            self._body.first.kill()
             self._body.group.thaw()
             return
         self._body.group.kill()
         for _ in range(20):
-            below = kin.descendants(self._body.child.pid)[1:]
-            kill_all(below)
-            if not below:
+            others = [*self._below(), *self._body.stragglers()]
+            kill_all(others)
+            if not others:
                 break
         self._body.child.kill()
+
+    def _below(self) -> list[int]:
+        """Our child's number is its own until we have waited for it."""
+        return [] if self._body.child.ended.done() else kin.descendants(self._body.child.pid)[1:]
 
     async def _until_nobody_is_left(self) -> None:
         body = self._body
@@ -263,7 +290,8 @@ class LiveCell:
     def _let_go(self) -> None:
         self._body.control.close()
         self._ready.runtime_api.close()
-        numbers = [self._ready.output, self._body.stdout, self._body.stderr]
-        for number in [*numbers, *([] if self._body.first is None else [self._body.first])]:
+        for number in (self._ready.output, self._body.stdout, self._body.stderr):
             os.close(number)
+        if self._body.first is not None:
+            self._body.first.close()
         self._body.let_go()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from longshore.adapters.sandbox import kin
-from longshore.adapters.sandbox.cell import Body, LiveCell
+from longshore.adapters.sandbox.cell import Body, First, LiveCell
 from longshore.adapters.sandbox.cgroups import Group, kill_all
 from longshore.adapters.sandbox.child import Child
 from longshore.adapters.sandbox.control import Control, Ready
@@ -57,6 +57,7 @@ class Plan:
     explain: Callable[[str], str]
     furnish: Callable[[CellSpec], Awaitable[None]] | None
     lay: Callable[[Mapping[str, Path]], None]
+    stragglers: Callable[[], Sequence[int]]
     let_go: Callable[[], None]
     cwd: str = "/"
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -98,6 +99,7 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
             dress=plan.dress,
             furnish=plan.furnish,
             lay=plan.lay,
+            stragglers=plan.stragglers,
             let_go=plan.let_go,
         )
         cell = LiveCell(body, ready, plan.memory_limit, watch)
@@ -142,11 +144,11 @@ async def _ready(control: Control, child: Child, plan: Plan, stderr: int) -> Rea
     return ready
 
 
-def _first_process(info: int) -> int | None:
-    """A pidfd of the namespace's first process, from what bwrap has said by now."""
+def _first_process(info: int) -> First | None:
+    """From what bwrap has said by now: all of it, for the launcher inside has spoken already."""
     found = _FIRST_PROCESS.search(_read(info))
     with contextlib.suppress(ProcessLookupError):
-        return os.pidfd_open(int(found[1])) if found else None
+        return First(int(found[1]), os.pidfd_open(int(found[1]))) if found else None
     return None
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from longshore.adapters.sandbox import slots
+from longshore.adapters.sandbox import kin, slots
 from longshore.adapters.sandbox.cell import LiveCell
 from longshore.adapters.sandbox.cgroups import Group
 from longshore.adapters.sandbox.home import Home, remove_tree
@@ -179,6 +179,7 @@ class Process:
             explain=_as_said,
             furnish=None,
             lay=places.lay,
+            stragglers=lambda: kin.with_variable(f"OUTPUT_DIR={places.output}"),
             let_go=let_go,
             cwd=str(places.package),
             environment=places.libraries(),

@@ -13,7 +13,7 @@ A frame is its length (4 bytes, big-endian) and fields with NULs between them: a
 either, and json, socket, signal would double the time until `ready`. When the outside closes its end, all is
 over.
 
-usage: launcher.py control=FD port=N output=DIR adopt=0|1 [limit=RESOURCE:N ...]
+usage: launcher.py control=FD port=N output=DIR adopt=0|1 [nice=N] [limit=RESOURCE:N ...]
 
 `adopt=1` is for life without a pid namespace: the runtime's orphans stay below this process and end with it.
 """
@@ -105,6 +105,7 @@ def main(words: list[str]) -> None:
     for word in words:
         if word.startswith("limit="):
             limit(*word[6:].split(":"))
+    os.nice(int(given.get("nice", "0")))
     alone = given["adopt"] == "1"
     if alone:
         adopt_orphans()
