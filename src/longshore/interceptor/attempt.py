@@ -71,6 +71,7 @@ class Attempt:
     started: "asyncio.Task[bool] | None" = None
     began: bool = False
     has_answered: bool = False
+    goes_on: bool = False
     is_kept: bool = False
 
     async def result(self) -> RunResult:
@@ -187,7 +188,7 @@ class Attempt:
                 ended, usage = await self._closing(environment, tail, ended, output)
             finally:
                 os.close(output)
-            self._keep_warm(environment)
+            self._keep_warm(environment, usage)
         finally:
             if not self.is_kept:
                 await environment.end()  # before the log: who is stopped must not run on while a log is slow
@@ -207,7 +208,7 @@ class Attempt:
         """Output that is still on its way comes before END, and the memory limit has its say before anybody
         hears how the run ended. Files are collected while nobody can change them."""
         cell = environment.cell
-        goes_on = self._goes_on(cell)
+        goes_on = self.goes_on = self._is_fit(cell)
         if goes_on:
             tail.cut()
         else:
@@ -223,7 +224,7 @@ class Attempt:
             await self._upload(output, tail)
         return ended, usage
 
-    def _goes_on(self, cell: Cell) -> bool:
+    def _is_fit(self, cell: Cell) -> bool:
         """Whether the environment is fit for another run."""
         if not self.has_answered or self.invocation.reuse is Reuse.NEVER or self.heart.stopped.done():
             return False
@@ -234,12 +235,12 @@ class Attempt:
         try:
             await cell.hold()
         except Unavailable:
-            self.has_answered = False
+            self.goes_on = False
             await cell.kill()
 
-    def _keep_warm(self, environment: Environment) -> None:
-        if self._goes_on(environment.cell):
-            self.is_kept = self.machine.environments.keep(environment)
+    def _keep_warm(self, environment: Environment, usage: Usage) -> None:
+        if self.goes_on and not self.heart.stopped.done():
+            self.is_kept = self.machine.environments.keep(environment, usage.peak_memory_mb or 0.0)
 
     def _result(self, ended: Verdict, usage: Usage) -> RunResult:
         return RunResult(

@@ -122,12 +122,13 @@ class Environments:
             await asyncio.wait({found._resting})
         return found
 
-    def keep(self, environment: Environment) -> bool:
-        """Keep one for its next run; False when it is not wanted, and the caller's to end."""
+    def keep(self, environment: Environment, memory_mb: float) -> bool:
+        """Keep one that holds so much for its next run; False when it is not wanted, and the caller's to
+        end."""
         if self._is_over or (environment._watch is not None and environment._watch.done()):
             return False
         environment.runs += 1
-        environment.memory_mb = environment.cell.usage().peak_memory_mb
+        environment.memory_mb = memory_mb
         loop = asyncio.get_running_loop()
         environment._timer = loop.call_later(STILL_AFTER_S, self._hold, environment)
         if environment._watch is None:

@@ -110,6 +110,8 @@ class Bubblewrap:
         if package is None:
             raise Unavailable("a cell is furnished with a package")
         copy = self._copies.spare(package)
+        if copy is None and self._copies.is_small(package):
+            copy = self._copies.fresh(package)
         if copy is None:
             copy = await asyncio.to_thread(self._copies.fresh, package)
         copy.rename(var.task)

@@ -84,7 +84,8 @@ class LiveCell:
         self._oom = False
         self._assigned = False
         self._is_first = body.furnish is None
-        self._resting = self._stopped = False
+        self._resting = self._stopped = self._is_tidy = False
+        self._has_inputs = True
         self._loop = asyncio.get_running_loop()
         self._exit = self._loop.create_task(self._wait_for_exit())
         self._killed: asyncio.Task[None] | None = None
@@ -166,6 +167,7 @@ class LiveCell:
         await self.hold()
         try:
             await empty(self._ready.output)
+            self._is_tidy = True
         except OSError as error:
             raise Unavailable(f"the sandbox's output could not be removed: {error}") from error
 
@@ -184,11 +186,14 @@ class LiveCell:
         if self._killed is not None or self._exit.done():
             raise Unavailable("the sandbox has ended")
         try:
-            await empty(self._ready.output)
-            self._body.lay(inputs)
+            if not self._is_tidy:
+                await empty(self._ready.output)
+            if inputs or self._has_inputs:
+                self._body.lay(inputs)
         except OSError as error:
             raise Unavailable(f"the sandbox could not be made ready for another run: {error}") from error
-        self._is_first = False
+        self._is_first = self._is_tidy = False
+        self._has_inputs = bool(inputs)
         self._meter.begin_again()
         self._thaw()
         self._watch.add(self)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from longshore.adapters.sandbox import kin
+
 PERIOD_US = 100_000
 PATIENCE_S = 2.0
 
@@ -171,21 +173,17 @@ def write(path: Path, text: str) -> None:
         os.close(number)
 
 
-def table(path: Path) -> dict[str, int]:
-    """A control file of lines `name number`; empty when it is gone."""
-    try:
-        rows = [line.split() for line in path.read_text(encoding="ascii").splitlines()]
-    except OSError:
-        return {}
-    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+def entry(path: str, name: str) -> int | None:
+    """The number of one line in a control file of lines `name number`; None when it is not there."""
+    text = b"\n" + kin.content(path)
+    at = text.find(b"\n%s " % name.encode())
+    words = text[at + 1 :].split(None, 2) if at >= 0 else []
+    return int(words[1]) if len(words) > 1 and words[1].isdigit() else None
 
 
-def numbers(path: Path) -> list[int]:
+def numbers(path: Path | str) -> list[int]:
     """A control file of numbers, one a line; empty when it is gone."""
-    try:
-        return [int(line) for line in path.read_text(encoding="ascii").split()]
-    except OSError:
-        return []
+    return [int(word) for word in kin.content(str(path)).split()]
 
 
 def kill_all(pids: Iterable[int]) -> None:

@@ -11,11 +11,11 @@ from longshore.adapters.sandbox.cgroups import (
     PERIOD_US,
     Group,
     Quota,
+    entry,
     kill_all,
     kill_each,
     numbers,
     sweep,
-    table,
     write,
 )
 
@@ -57,23 +57,23 @@ class GroupV1:
         """`rss` here is anonymous memory alone, whatever its name says."""
         if "memory" not in self.at:
             return None
-        return table(self.at["memory"] / "memory.stat").get("rss", 0)
+        return entry(f"{self.at['memory']}/memory.stat", "rss") or 0
 
     def cpu_ms(self) -> float | None:
         """In steps of nanoseconds."""
         if "cpuacct" not in self.at:
             return None
-        return sum(numbers(self.at["cpuacct"] / "cpuacct.usage")) / 1e6
+        return sum(numbers(f"{self.at['cpuacct']}/cpuacct.usage")) / 1e6
 
     def oom_kills(self) -> int:
         """Counted since Linux 4.13."""
-        return (
-            table(self.at["memory"] / "memory.oom_control").get("oom_kill", 0) if "memory" in self.at else 0
-        )
+        if "memory" not in self.at:
+            return 0
+        return entry(f"{self.at['memory']}/memory.oom_control", "oom_kill") or 0
 
     def processes(self) -> list[int] | None:
         """Everybody is in every tree."""
-        return numbers(next(iter(self.at.values())) / "cgroup.procs")
+        return numbers(f"{next(iter(self.at.values()))}/cgroup.procs")
 
     def hurry(self) -> None:
         """No quota any more."""

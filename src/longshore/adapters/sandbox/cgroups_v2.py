@@ -11,10 +11,10 @@ from longshore.adapters.sandbox.cgroups import (
     PERIOD_US,
     Group,
     Quota,
+    entry,
     kill_each,
     numbers,
     sweep,
-    table,
     write,
 )
 
@@ -44,7 +44,7 @@ class GroupV2:
 
     def is_frozen(self) -> bool:
         """The kernel says so when the last one has come to rest."""
-        return table(self.at / "cgroup.events").get("frozen") == 1
+        return entry(f"{self.at}/cgroup.events", "frozen") == 1
 
     def thaw(self) -> None:
         """Harmless when nobody is held."""
@@ -53,20 +53,20 @@ class GroupV2:
 
     def anonymous(self) -> int | None:
         """Without tmpfs, which counts as shmem."""
-        return table(self.at / "memory.stat").get("anon", 0) if "memory" in self.controllers else None
+        return entry(f"{self.at}/memory.stat", "anon") or 0 if "memory" in self.controllers else None
 
     def cpu_ms(self) -> float | None:
         """Counted in every group, also without the controller."""
-        usage = table(self.at / "cpu.stat").get("usage_usec")
+        usage = entry(f"{self.at}/cpu.stat", "usage_usec")
         return None if usage is None else usage / 1000
 
     def oom_kills(self) -> int:
         """Here and below."""
-        return table(self.at / "memory.events").get("oom_kill", 0)
+        return entry(f"{self.at}/memory.events", "oom_kill") or 0
 
     def processes(self) -> list[int] | None:
         """Who is in."""
-        return numbers(self.at / "cgroup.procs")
+        return numbers(f"{self.at}/cgroup.procs")
 
     def hurry(self) -> None:
         """No quota any more."""

@@ -22,6 +22,7 @@ from longshore.adapters.sandbox.rooms import checked_name
 SPARE_COPIES = 4
 """Of one package; a copy that a cell has given back serves the next one by a single rename."""
 PACKAGES = 64
+SMALL = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Copies:
 
     at: Path
     _spare: dict[Path, list[Path]] = field(default_factory=dict)
+    _sizes: dict[Path, int] = field(default_factory=dict)
     _number: list[int] = field(default_factory=lambda: [0])
 
     def spare(self, package: Path) -> Path | None:
@@ -81,12 +83,16 @@ class Copies:
         kept = self._spare.get(package)
         return kept.pop() if kept else None
 
+    def is_small(self, package: Path) -> bool:
+        """Whether another one takes less time than the way to a thread and back; known from the second on."""
+        return self._sizes.get(package, SMALL + 1) <= SMALL
+
     def fresh(self, package: Path) -> Path:
         """Another one; its cost is that of one link a file."""
         self._number[0] += 1
         target = self.at / f"copy-{self._number[0]}"
         try:
-            _copy(package, target)
+            self._sizes[package] = _copy(package, target)
         except BaseException:
             remove_tree(target)
             raise
@@ -103,8 +109,9 @@ class Copies:
                 kept.append(target)
 
 
-def _copy(source: Path, target: Path) -> None:
-    """A tree of hard links with the same modes."""
+def _copy(source: Path, target: Path) -> int:
+    """A tree of hard links with the same modes; how many there are."""
+    links = 0
     target.mkdir()
     with os.scandir(source) as entries:
         for entry in entries:
@@ -112,10 +119,12 @@ def _copy(source: Path, target: Path) -> None:
             if entry.is_symlink():
                 to.symlink_to(os.readlink(entry.path))
             elif entry.is_dir():
-                _copy(Path(entry.path), to)
+                links += _copy(Path(entry.path), to)
             else:
                 _link(Path(entry.path), to)
+                links += 1
     target.chmod(source.stat().st_mode & 0o755 | 0o055)
+    return links
 
 
 def _link(source: Path, target: Path) -> None:
