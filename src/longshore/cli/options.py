@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from longshore.domain.network import NetworkMode
 from longshore.domain.task import OnLost, SuccessRule
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -64,3 +65,8 @@ Environment = Annotated[
 Location = Annotated[str | None, typer.Option("--location", metavar="L", help="Where its runs go.")]
 Success = Annotated[SuccessRule | None, typer.Option("--success", help="What makes a run succeeded.")]
 WhenLost = Annotated[OnLost | None, typer.Option("--on-lost", help="When the machine of a run is lost.")]
+Network = Annotated[NetworkMode | None, typer.Option("--network", help="What its runs reach.")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option("--allow", metavar="HOST:PORT", help="Reachable whatever the network is. Repeatable."),
+]

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from longshore.domain.ids import Digest, InterceptorId, ProjectId, RunId
+from longshore.domain.network import Network
 from longshore.domain.task import Limits, SuccessRule
 
 
@@ -73,6 +74,7 @@ class Invocation:
     event: bytes
     limits: Limits
     success: SuccessRule
+    network: Network = field(default_factory=Network)
     environment: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, Digest] = field(default_factory=dict)
     masks: tuple[str, ...] = ()

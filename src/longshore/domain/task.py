@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from longshore.domain.errors import Invalid
+from longshore.domain.errors import Forbidden, Invalid
 from longshore.domain.ids import Digest, ProjectId, TaskId
 from longshore.domain.names import checked
+from longshore.domain.network import Network, NetworkMode, address, checked_allow
 from longshore.domain.parameters import Parameter
+from longshore.domain.project import Actor, Scope
 
 DEFAULT_LOCATION = "default"
 RESERVED_ENVIRONMENT = frozenset(
@@ -100,6 +102,8 @@ class Task:
     location: str = DEFAULT_LOCATION
     success: SuccessRule = SuccessRule.STATUS_CODE
     on_lost: OnLost = OnLost.GIVE_UP
+    network: NetworkMode = NetworkMode.EGRESS
+    allow: tuple[str, ...] = ()
     revision: int = 1
     created_at: datetime
     updated_at: datetime
@@ -121,7 +125,22 @@ class Task:
             if names.count(name) > 1:
                 raise Invalid(f"the parameter {name} is declared twice", field="parameters")
         check_environment(self.environment)
+        if checked_allow(self.allow) != self.allow:
+            raise Invalid("an allowed address is written in two ways or given twice", field="allow")
         return self
+
+    @property
+    def reach(self) -> Network:
+        """What its runs reach."""
+        return Network(self.network, tuple(address(text) for text in self.allow))
+
+    def check_may_save(self, actor: Actor) -> None:
+        """Raise Forbidden for code on the machine's own network that comes from anybody but an admin."""
+        if self.network is NetworkMode.HOST and not actor.may(Scope.ADMIN):
+            raise Forbidden(
+                f"the task {self.name} has the network of its machine (network: host); saving it, its package"
+                " too, takes the role admin"
+            )
 
 
 def check_environment(environment: Mapping[str, str]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from longshore.domain.archive import Finding
 from longshore.domain.errors import Conflict, NotFound
 from longshore.domain.ids import TaskId, new_id
+from longshore.domain.network import NetworkMode, checked_allow
 from longshore.domain.package import TASKS_BUCKET, Package
 from longshore.domain.parameters import Parameter, trim
 from longshore.domain.project import Actor, Project
@@ -34,6 +35,8 @@ class TaskDraft:
     location: str = DEFAULT_LOCATION
     success: SuccessRule = SuccessRule.STATUS_CODE
     on_lost: OnLost = OnLost.GIVE_UP
+    network: NetworkMode = NetworkMode.EGRESS
+    allow: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,8 @@ class TaskChanges:
     location: str | None = None
     success: SuccessRule | None = None
     on_lost: OnLost | None = None
+    network: NetworkMode | None = None
+    allow: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +95,13 @@ class TaskService:
             location=draft.location.strip(),
             success=draft.success,
             on_lost=draft.on_lost,
+            network=draft.network,
+            allow=checked_allow(draft.allow),
             created_at=now,
             updated_at=now,
             updated_by=actor.name,
         ).checked()
+        task.check_may_save(actor)
         revision = Revision(task=task, at=now, by=actor.name, why="created")
         await self.store.write(lambda work: work.tasks.add(revision))
         return await self._saved(task, trimmed_notices(draft.parameters, given))
@@ -115,6 +123,8 @@ class TaskService:
                 location=(changes.location or task.location).strip(),
                 success=changes.success or task.success,
                 on_lost=changes.on_lost or task.on_lost,
+                network=changes.network or task.network,
+                allow=task.allow if changes.allow is None else checked_allow(changes.allow),
             )
             if package is None:
                 return changed
@@ -188,6 +198,7 @@ class TaskService:
             changed = replace(
                 apply(task), revision=task.revision + 1, updated_at=now, updated_by=actor.name
             ).checked()
+            changed.check_may_save(actor)
             work.tasks.update(Revision(task=changed, at=now, by=actor.name, why=why))
             return changed
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from longshore.domain import archive, fleet, logs, package, parameters, secret, task
 from longshore.domain import project as domain_project
+from longshore.domain.network import NetworkMode
 from longshore.domain.parameters import ParameterType
 from longshore.domain.project import Role
 from longshore.domain.task import OnLost, SuccessRule
@@ -159,6 +160,8 @@ class Task(Shown):
     location: str
     success: SuccessRule
     on_lost: OnLost
+    network: NetworkMode
+    allow: list[str]
     revision: int
     created_at: datetime
     updated_at: datetime
@@ -179,6 +182,8 @@ class TaskDraft(Sent):
     location: str = task.DEFAULT_LOCATION
     success: SuccessRule = SuccessRule.STATUS_CODE
     on_lost: OnLost = OnLost.GIVE_UP
+    network: NetworkMode = NetworkMode.EGRESS
+    allow: tuple[str, ...] = ()
 
 
 class TaskChanges(Sent):
@@ -195,6 +200,8 @@ class TaskChanges(Sent):
     location: str | None = None
     success: SuccessRule | None = None
     on_lost: OnLost | None = None
+    network: NetworkMode | None = None
+    allow: tuple[str, ...] | None = None
 
 
 class Rollback(Sent):
