@@ -26,6 +26,7 @@ from longshore.domain.order import Invocation, Lease
 from longshore.domain.run import RunResult, RunState, Step, Usage
 from longshore.domain.runtime import runtime
 from longshore.interceptor import verdict
+from longshore.interceptor.doors import Doors
 from longshore.interceptor.environment import Identity, environment_of, identity
 from longshore.interceptor.heartbeat import Heartbeat, insist
 from longshore.interceptor.outputs import Output, collect
@@ -134,6 +135,7 @@ class Executor:
             memory_mb=invocation.limits.memory_mb,
             disk_mb=invocation.limits.disk_mb,
             pids=invocation.limits.pids,
+            network=invocation.network,
         )
 
 
@@ -159,6 +161,7 @@ class Attempt:
         cell = await self._cell(runtime_id)
         if cell is None:
             return self._result(verdict.cancelled(self.heart.stopped.result()), Usage())
+        self.notices += cell.notices
         try:
             return await self._in_cell(cell, masks, runtime_id)
         finally:
@@ -241,9 +244,10 @@ class Attempt:
         """Load the handler's code, then give it the event. From here on the run counts as started."""
         for sentence in (*self.invocation.notices, *self.notices):
             tail.platform(f"WARNING {sentence}")
-        api = RuntimeApi(cell.runtime_api)
+        api, doors = RuntimeApi(cell.runtime_api), Doors(cell.doors)
         await api.start()
         try:
+            await doors.open()
             if not await self.heart.started():
                 return verdict.cancelled(self.heart.stopped.result())
             tail.platform(f"START RequestId: {self.invocation.run} Version: $LATEST")
@@ -252,6 +256,7 @@ class Attempt:
             await cell.assign(environment, self.invocation.handler)
             return await self._init(cell, api, masks) or await self._invoke(cell, api, named, masks)
         finally:
+            await doors.close()
             await api.close()
 
     async def _init(self, cell: Cell, api: RuntimeApi, masks: Masks) -> Verdict | None:

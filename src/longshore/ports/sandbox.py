@@ -10,11 +10,14 @@ accepts connections on `runtime_api`.
 
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from longshore.domain.network import Address, Network, NetworkMode
+
+CLOSED = Network(NetworkMode.NONE)
 _SIGNAL_WORDS: Mapping[int, str] = {
     signal.SIGABRT: "aborted",
     signal.SIGBUS: "bus error",
@@ -33,7 +36,8 @@ class CellSpec:
 
     `runtime_root` is mounted at /var/lang (None: the interpreter lives in /usr), `runtime_dir` at
     /var/runtime, `package_dir` at /var/task, each file of `inputs` below /var/input; all read-only. /tmp and
-    /output take `disk_mb` MB each. `python` is the interpreter's path inside the cell.
+    /output take `disk_mb` MB each. `python` is the interpreter's path inside the cell. `network` is what it
+    reaches.
     """
 
     runtime_root: Path | None
@@ -45,6 +49,7 @@ class CellSpec:
     memory_mb: int
     disk_mb: int
     pids: int
+    network: Network = CLOSED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +88,24 @@ class Cell(Protocol):
     @property
     def runtime_api(self) -> socket.socket:
         """A listening stream socket: 127.0.0.1:9001 of the cell's own network. The cell closes it."""
+        ...
+
+    @property
+    def platform(self) -> socket.socket:
+        """The same for the platform's API: 127.0.0.1:9002. Where the cell has no network of its own (mode
+        host, no walls) both have other ports, and the environment says which."""
+        ...
+
+    @property
+    def doors(self) -> Mapping[Address, socket.socket]:
+        """Listening sockets inside, by the pairs of the network's `allow` that they stand for: whoever
+        accepts there connects to the pair. Pairs that the cell reaches by itself have none. The cell closes
+        them."""
+        ...
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """What of its network it could not be given, a sentence each with what to do."""
         ...
 
     @property

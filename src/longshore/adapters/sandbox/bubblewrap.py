@@ -14,26 +14,31 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from longshore.adapters.sandbox import slots
+from longshore.adapters.sandbox import slots, wires
 from longshore.adapters.sandbox.cell import LiveCell
 from longshore.adapters.sandbox.cgroups import Group
+from longshore.adapters.sandbox.control import Ready
 from longshore.adapters.sandbox.home import Home
 from longshore.adapters.sandbox.launch import Doors, Plan, joining, launch
 from longshore.adapters.sandbox.limits import Bounds, made, quota
+from longshore.adapters.sandbox.names import Names, written
 from longshore.adapters.sandbox.rooms import BOOTSTRAP, GID, LANG, UID, mounts, system
 from longshore.adapters.sandbox.slots import Slot
 from longshore.adapters.sandbox.trouble import explained
 from longshore.adapters.sandbox.watch import Watch
+from longshore.adapters.sandbox.wires import Wiring
 from longshore.domain.errors import Unavailable
+from longshore.domain.network import NetworkMode
 from longshore.ports.sandbox import Cell, CellSpec, Isolation
 
 CHECK_TIMEOUT_S = 30
 _MB = 2**20
 WALLS = (
     *("--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
-    *("--unshare-net", "--unshare-cgroup-try", "--uid", str(UID), "--gid", str(GID)),
+    *("--unshare-cgroup-try", "--uid", str(UID), "--gid", str(GID)),
     *("--hostname", "task", "--new-session", "--die-with-parent", "--cap-drop", "ALL"),
 )
+OWN_NETWORK = ("--unshare-net",)
 
 
 class Bubblewrap:
@@ -56,13 +61,17 @@ class Bubblewrap:
     async def launch(self, spec: CellSpec) -> Cell:
         """Some 60 ms, half of them Python's own start."""
         spec = slots.within_reach(spec)
+        wiring = await wires.planned(spec.network)
         with contextlib.ExitStack() as undo:
             slot = slots.take()
             if slot is not None:
                 undo.callback(slot.give_back)
-            group = made(self._home.groups, self._home.next_name(), quota(spec))
+            name = self._home.next_name()
+            group = made(self._home.groups, name, quota(spec))
             undo.callback(group.remove)
-            plan = self._plan(spec, slot, group)
+            names = written(self._home.cells / f"{name}-names", spec.network, wiring)
+            undo.callback(names.remove)
+            plan = self._plan(spec, slot, group, wiring, names)
             undo.pop_all()
         cell = await launch(plan, self._watch)
         self._live = {one for one in self._live if not one.is_over} | {cell}
@@ -70,7 +79,7 @@ class Bubblewrap:
 
     async def close(self) -> None:
         """Cells first, then what they stood on."""
-        await asyncio.gather(*(cell.kill() for cell in self._live))
+        await asyncio.gather(*(cell.gone() for cell in self._live))
         self._live.clear()
         await self._watch.close()
         await asyncio.to_thread(self._home.close)
@@ -84,7 +93,15 @@ class Bubblewrap:
         try:
             with self._home.filter.open("rb") as filter_file:
                 number = filter_file.fileno()
-                inside = [*WALLS, *system(self._home.etc), "--remount-ro", "/", "--seccomp", str(number)]
+                inside = [
+                    *WALLS,
+                    *OWN_NETWORK,
+                    *system(self._home.etc),
+                    "--remount-ro",
+                    "/",
+                    "--seccomp",
+                    str(number),
+                ]
                 command = [*slots.drop(slot, self._setpriv), self._bwrap, *inside, "--", _true()]
                 done = subprocess.run(
                     command,
@@ -104,17 +121,20 @@ class Bubblewrap:
         if done.returncode:
             raise Unavailable(explained(done.stderr.decode("utf-8", "replace").strip()))
 
-    def _plan(self, spec: CellSpec, slot: Slot | None, group: Group) -> Plan:
-        room = [*mounts(spec, bootstrap=self._home.bootstrap, etc=self._home.etc), "--chdir", "/var/task"]
+    def _plan(self, spec: CellSpec, slot: Slot | None, group: Group, wiring: Wiring, names: Names) -> Plan:
+        room = mounts(spec, bootstrap=self._home.bootstrap, etc=self._home.etc, names=names.mounts)
+        is_open = spec.network.mode is NetworkMode.HOST
+        walls = [*WALLS, *(() if is_open else OWN_NETWORK), *room, "--chdir", "/var/task"]
         before = slots.drop(slot, self._setpriv)
 
         def command(doors: Doors) -> Sequence[str]:
             numbers = ["--seccomp", str(doors.filter), "--info-fd", str(doors.info)]
             library = ["--setenv", "LD_LIBRARY_PATH", f"{LANG}/lib"] if spec.runtime_root else []
-            inside = ["--", *launcher(spec, doors.control), *self._bounds.words(spec)]
-            return joining(group, [*before, self._bwrap, *WALLS, *room, *library, *numbers, *inside])
+            inside = ["--", *launcher(spec, doors.control, is_open=is_open), *self._bounds.words(spec)]
+            return joining(group, [*before, self._bwrap, *walls, *library, *numbers, *inside])
 
         def let_go() -> None:
+            names.remove()
             if slot is not None:
                 slot.give_back()
 
@@ -124,15 +144,18 @@ class Bubblewrap:
             filter=self._home.filter,
             group=group,
             memory_limit=spec.memory_mb * _MB,
-            dress=_as_it_is,
+            dress=_where_it_is if is_open else _as_it_is,
             explain=explained,
             let_go=let_go,
+            connect=lambda pid: wires.connect(pid, wiring, slot=slot, setpriv=self._setpriv),
         )
 
 
-def launcher(spec: CellSpec, control: int) -> list[str]:
-    """The launcher's words inside; it limits itself, and with it all that it starts."""
-    words = [spec.python, "-I", "-S", f"{BOOTSTRAP}/launcher.py", f"control={control}", "port=9001"]
+def launcher(spec: CellSpec, control: int, *, is_open: bool) -> list[str]:
+    """The launcher's words inside; it limits itself, and with it all that it starts. On the host's network
+    it takes whatever ports are free."""
+    words = [spec.python, "-I", "-S", f"{BOOTSTRAP}/launcher.py", f"control={control}"]
+    words += ["port=0", "platform=0"] if is_open else ["port=9001", "platform=9002"]
     return [*words, "output=/output", "adopt=0"]
 
 
@@ -146,8 +169,12 @@ def programs() -> tuple[str, str]:
     return bwrap, setpriv or ""
 
 
-def _as_it_is(environment: Mapping[str, str], _: int) -> Mapping[str, str]:
+def _as_it_is(environment: Mapping[str, str], _: Ready) -> Mapping[str, str]:
     return environment
+
+
+def _where_it_is(environment: Mapping[str, str], ready: Ready) -> Mapping[str, str]:
+    return {**environment, **ready.addresses()}
 
 
 def _true() -> str:

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from longshore.adapters.sandbox import kin
@@ -20,7 +20,9 @@ from longshore.adapters.sandbox.child import Child
 from longshore.adapters.sandbox.control import Control, Ready
 from longshore.adapters.sandbox.meter import Meter
 from longshore.adapters.sandbox.watch import Watch
+from longshore.adapters.sandbox.wires import Wires
 from longshore.domain.errors import Unavailable
+from longshore.domain.network import Address
 from longshore.ports.sandbox import CellUsage, Exit
 
 GRACE_S = 0.3
@@ -38,8 +40,9 @@ class Body:
     stdout: int
     stderr: int
     first: int | None
-    dress: Callable[[Mapping[str, str], int], Mapping[str, str]]
+    dress: Callable[[Mapping[str, str], Ready], Mapping[str, str]]
     let_go: Callable[[], None]
+    wires: Wires
 
 
 class LiveCell:
@@ -60,12 +63,33 @@ class LiveCell:
     @property
     def is_over(self) -> bool:
         """Whether everything has been let go."""
-        return self._killed is not None and self._killed.done()
+        pasta = self._body.wires.pasta
+        return self._killed is not None and self._killed.done() and (pasta is None or pasta.ended.done())
+
+    async def gone(self) -> None:
+        """Kill it and wait until everything has been let go."""
+        await self.kill()
+        await self._body.wires.gone()
 
     @property
     def runtime_api(self) -> socket.socket:
         """The door that the launcher has opened inside."""
         return self._ready.runtime_api
+
+    @property
+    def platform(self) -> socket.socket:
+        """The second door that the launcher has opened inside."""
+        return self._ready.platform
+
+    @property
+    def doors(self) -> Mapping[Address, socket.socket]:
+        """Those that were laid for pairs that the cell does not reach by itself."""
+        return self._body.wires.doors
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """What could not be laid."""
+        return self._body.wires.notices
 
     @property
     def stdout(self) -> int:
@@ -83,8 +107,7 @@ class LiveCell:
             raise Unavailable("this sandbox has had its handler; a run needs a fresh one")
         self._assigned = True
         self._meter.begin()
-        port = self._ready.runtime_api.getsockname()[1]
-        await self._body.control.start(self._body.dress(environment, port), handler)
+        await self._body.control.start(self._body.dress(environment, self._ready), handler)
 
     async def exited(self) -> Exit:
         """How the runtime's process ended."""
@@ -137,6 +160,7 @@ class LiveCell:
             await self._until_nobody_is_left()
             await self._exit
         finally:
+            self._body.wires.cut()
             self._let_go()
 
     def _end_processes(self) -> None:
@@ -172,7 +196,12 @@ class LiveCell:
     def _let_go(self) -> None:
         self._body.control.close()
         self._ready.runtime_api.close()
+        self._ready.platform.close()
         numbers = [self._ready.output, self._body.stdout, self._body.stderr]
         for number in [*numbers, *([] if self._body.first is None else [self._body.first])]:
             os.close(number)
-        self._body.let_go()
+        pasta = self._body.wires.pasta
+        if pasta is None:
+            self._body.let_go()
+        else:
+            pasta.ended.add_done_callback(lambda _: self._body.let_go())

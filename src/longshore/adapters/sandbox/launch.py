@@ -7,7 +7,8 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from longshore.adapters.sandbox.cgroups import Group, kill_all
 from longshore.adapters.sandbox.child import Child
 from longshore.adapters.sandbox.control import Control, Ready
 from longshore.adapters.sandbox.watch import Watch
+from longshore.adapters.sandbox.wires import Wires
 from longshore.domain.errors import Unavailable
 
 READY_TIMEOUT_S = 30.0
 _JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 1; shift; done; shift; unset PWD OLDPWD; exec "$@"'
-_FIRST_PROCESS = re.compile(rb'"child-pid"\s*:\s*(\d+)')
+_FIRST_PROCESS = re.compile(rb'"child-pid"\s*:\s*(\d+)\D')
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +44,18 @@ class Doors:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What to start and what comes with it. `explain` turns what was said on stderr into a sentence;
-    `walls`: it is bwrap that is started, which takes the filter and says who its first process is."""
+    `walls`: it is bwrap that is started, which takes the filter and says who its first process is. `connect`
+    lays its network, beside its boot, once that process is known."""
 
     command: Callable[[Doors], Sequence[str]]
     walls: bool
     filter: Path
     group: Group
     memory_limit: int
-    dress: Callable[[Mapping[str, str], int], Mapping[str, str]]
+    dress: Callable[[Mapping[str, str], Ready], Mapping[str, str]]
     explain: Callable[[str], str]
     let_go: Callable[[], None]
+    connect: Callable[[int], Awaitable[Wires]] | None = None
     cwd: str = "/"
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -67,6 +71,8 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
     mine: list[int] = []
     control: Control | None = None
     child: Child | None = None
+    first: int | None = None
+    connecting: asyncio.Task[Wires] | None = None
     try:
         with contextlib.ExitStack() as theirs:
             inside = _doors(plan, mine, theirs)
@@ -80,14 +86,20 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
                 environment=plan.environment,
                 cwd=plan.cwd,
             )
+        pid = await _first_process(mine[0], child) if plan.walls else None
+        first = _opened(pid)
+        if plan.connect is not None and pid is not None:
+            connecting = asyncio.ensure_future(plan.connect(pid))
         ready = await _ready(control, child, plan, mine[2])
+        wires = Wires() if connecting is None else await connecting
         body = Body(
             child=child,
             control=control,
             group=plan.group,
             stdout=mine[1],
             stderr=mine[2],
-            first=_first_process(mine[0]),
+            first=first,
+            wires=wires,
             dress=plan.dress,
             let_go=plan.let_go,
         )
@@ -95,7 +107,8 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
         os.close(mine[0])
         return cell
     except BaseException:
-        await asyncio.shield(_undo(plan, child, control, mine))
+        mine += [] if first is None else [first]
+        await asyncio.shield(_undo(plan, child, control, mine, connecting))
         raise
 
 
@@ -133,11 +146,24 @@ async def _ready(control: Control, child: Child, plan: Plan, stderr: int) -> Rea
     return ready
 
 
-def _first_process(info: int) -> int | None:
-    """A pidfd of the namespace's first process, from what bwrap has said by now."""
-    found = _FIRST_PROCESS.search(_read(info))
+async def _first_process(info: int, child: Child) -> int | None:
+    """The namespace's first process, as soon as bwrap says which it is; in pieces, if it likes."""
+    said = b""
+    until = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < until:
+        is_over = child.ended.done()
+        said += _read(info)
+        if found := _FIRST_PROCESS.search(said):
+            return int(found[1])
+        if is_over:
+            break
+        await asyncio.sleep(0.001)
+    return None
+
+
+def _opened(pid: int | None) -> int | None:
     with contextlib.suppress(ProcessLookupError):
-        return os.pidfd_open(int(found[1])) if found else None
+        return None if pid is None else os.pidfd_open(pid)
     return None
 
 
@@ -147,11 +173,24 @@ def _read(number: int) -> bytes:
     return b""
 
 
-async def _undo(plan: Plan, child: Child | None, control: Control | None, mine: Sequence[int]) -> None:
+async def _undo(
+    plan: Plan,
+    child: Child | None,
+    control: Control | None,
+    mine: Sequence[int],
+    connecting: "asyncio.Task[Wires] | None",
+) -> None:
+    if connecting is not None:
+        connecting.cancel()
+        [wires] = await asyncio.gather(connecting, return_exceptions=True)
+        if isinstance(wires, Wires):
+            wires.cut()
+            await wires.gone()
     if control is not None:
         ready = control.ready.result() if control.ready.done() else None
         if ready is not None:
             ready.runtime_api.close()
+            ready.platform.close()
             os.close(ready.output)
         control.close()
     if child is not None:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from longshore.adapters.sandbox import slots
 from longshore.adapters.sandbox.cell import LiveCell
 from longshore.adapters.sandbox.cgroups import Group
+from longshore.adapters.sandbox.control import Ready
 from longshore.adapters.sandbox.home import Home, remove_tree
 from longshore.adapters.sandbox.launch import Doors, Plan, joining, launch
 from longshore.adapters.sandbox.limits import Bounds, made, quota
@@ -59,11 +60,11 @@ class Places:
             if slot is not None:
                 os.chown(self.at / name, slot.uid, slot.uid)
 
-    def dress(self, environment: Mapping[str, str], port: int) -> Mapping[str, str]:
+    def dress(self, environment: Mapping[str, str], ready: Ready) -> Mapping[str, str]:
         """The same variables with real places."""
         tmp = str(self.at / "tmp")
         real = {
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
+            **ready.addresses(),
             "LAMBDA_TASK_ROOT": str(self.spec.package_dir),
             "LAMBDA_RUNTIME_DIR": str(self.spec.runtime_dir),
             "OUTPUT_DIR": str(self.output),
@@ -142,7 +143,7 @@ class Process:
         limits = self._bounds.words(places.spec)
 
         def command(doors: Doors) -> Sequence[str]:
-            words = [places.python, "-I", "-S", script, f"control={doors.control}", "port=0"]
+            words = [places.python, "-I", "-S", script, f"control={doors.control}", "port=0", "platform=0"]
             return joining(group, [*before, *words, f"output={places.output}", "adopt=1", *limits])
 
         def let_go() -> None:

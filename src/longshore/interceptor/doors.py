@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Doors in a cell that lead to exactly one host:port each, connected by us from outside.
+
+Listening sockets come from the cell; whatever connects there is carried to the pair and back, byte by byte.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from longshore.domain.errors import Forbidden
+from longshore.domain.network import Address
+
+MOST_CONNECTIONS = 64
+PIECE_BYTES = 64 * 1024
+CONNECT_WITHIN_S = 10.0
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Doors:
+    """The open doors of one cell, and who goes through them. More connections at once than `MOST_CONNECTIONS`
+    are closed at once; each holds at most two pieces of `PIECE_BYTES` on their way."""
+
+    doors: Mapping[Address, socket.socket]
+    _servers: list[asyncio.Server] = field(default_factory=list)
+    _going: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    async def open(self) -> None:
+        """Begin to accept."""
+        for pair, door in self.doors.items():
+            await self._open(pair, door)
+
+    async def _open(self, pair: Address, door: socket.socket) -> None:
+        async def arrived(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            if task is None or len(self._going) >= MOST_CONNECTIONS:
+                await _close(writer)
+                return
+            self._going.add(task)
+            try:
+                await _carry(pair, reader, writer)
+            except asyncio.CancelledError:
+                pass  # the run is over
+            finally:
+                self._going.discard(task)
+                await _close(writer)
+
+        self._servers.append(await asyncio.start_server(arrived, sock=door.dup(), limit=PIECE_BYTES))
+
+    async def close(self) -> None:
+        """Accept no more, end what goes on, and wait for it."""
+        for server in self._servers:
+            server.close()
+        going = list(self._going)
+        for task in going:
+            task.cancel()
+        await asyncio.gather(*going, return_exceptions=True)
+        self._servers.clear()
+
+
+async def _carry(pair: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Connect and carry both ways until both have ended. A pair that does not answer closes the door."""
+    try:
+        async with asyncio.timeout(CONNECT_WITHIN_S):
+            there, back = await _connected(pair)
+    except (OSError, TimeoutError, Forbidden) as error:
+        _log.info("an allowed address does not answer", address=str(pair), reason=str(error))
+        return
+    try:
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_pour(reader, back))
+            both.create_task(_pour(there, writer))
+    except* OSError:
+        pass
+    finally:
+        await _close(back)
+
+
+async def _connected(pair: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A name must not lead to this machine's loopback or the cloud's metadata, whoever answers for it: those
+    are allowed by number only."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(pair.host, pair.port, type=socket.SOCK_STREAM)
+    if pair.ip is None and any(_is_close(str(one[4][0])) for one in found):
+        raise Forbidden(f"{pair.host} is on this machine or its link; allow it by its number")
+    last: OSError = OSError(f"{pair.host} has no address")
+    for *_, where in found:
+        try:
+            return await asyncio.open_connection(str(where[0]), pair.port, limit=PIECE_BYTES)
+        except OSError as error:
+            last = error
+    raise last
+
+
+def _is_close(host: str) -> bool:
+    ip = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return ip.is_loopback or ip.is_link_local or ip.is_unspecified
+
+
+async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while piece := await source.read(PIECE_BYTES):
+        sink.write(piece)
+        await sink.drain()
+    if sink.can_write_eof():
+        sink.write_eof()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
