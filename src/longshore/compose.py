@@ -85,11 +85,11 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
         blobs = DiskBlobs(state / "blobs")
         logbook = FileLogbook(state / "logs")
         broker, notifier, archives = MemoryBroker(), MemoryNotifier(), ZipArchives()
-        packages = PackageService(blobs, archives)
+        packages = PackageService(blobs, archives, store, clock)
         dispatch = Dispatch(store, broker, blobs, vault, logbook, notifier, clock)
         sandbox = await open_sandbox(settings.sandbox, data / "cache" / "sandbox")
         stack.push_async_callback(sandbox.close)
-        runtimes = await prepare(data / "runtimes")
+        runtimes = await prepare(settings.runtimes_home)
         cache = PackageCache(data / "cache", archives, (sys.executable,))
         room = Room(
             cpus=settings.cpu_cores or machine_cores(), memory_mb=settings.memory_mb or machine_memory_mb()
@@ -148,9 +148,9 @@ class FoundRuntime:
     prepared: bool
 
 
-async def find_runtimes(data: Path) -> Sequence[FoundRuntime]:
+async def find_runtimes(settings: Settings) -> Sequence[FoundRuntime]:
     """The runtimes of this machine, oldest first."""
-    runtimes = await look(data / "runtimes")
+    runtimes = await look(settings.runtimes_home)
     return [
         FoundRuntime(
             id=python.id,
@@ -162,10 +162,10 @@ async def find_runtimes(data: Path) -> Sequence[FoundRuntime]:
     ]
 
 
-async def prepare_runtime(data: Path, id_: str) -> None:
+async def prepare_runtime(settings: Settings, id_: str) -> None:
     """Make a runtime ready before its first run asks for it; raises Unavailable saying why it cannot be."""
-    _prepared(data)
-    await (await look(data / "runtimes")).prepared(id_)
+    _prepared(settings.data)
+    await (await look(settings.runtimes_home)).prepared(id_)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,15 +177,16 @@ class Finding:
     words: str
 
 
-async def examine(data: Path) -> Sequence[Finding]:
+async def examine(settings: Settings) -> Sequence[Finding]:
     """What this machine can do, and what it takes to make it do more."""
     found = [_of_probe(one) for one in await probe()]
+    data = settings.data
     place = next(path for path in (data, *data.parents) if path.exists())
     free = shutil.disk_usage(place).free
     enough = free > 2 * 2**30
     found.append(Finding(name="disk", ok=enough, words=f"{free // 2**30} GB free at {place}"))
     found.append(_of_clock(SystemClock().now()))
-    runtimes = await find_runtimes(data)
+    runtimes = await find_runtimes(settings)
     words = ", ".join(f"{one.id}{'' if one.prepared else ' (fetched at its first run)'}" for one in runtimes)
     found.append(Finding(name="runtimes", ok=True, words=words))
     return found

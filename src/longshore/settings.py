@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     data: Path = Field(
         default_factory=default_data, description="directory of database, keys, packages, logs"
     )
+    runtimes: Path | None = Field(
+        default=None, description="directory of prepared runtimes, which servers may share; else in data"
+    )
     listen: str = Field(
         default="127.0.0.1:8700", description="HOST:PORT to serve on; port 0 takes a free one"
     )
@@ -39,3 +42,8 @@ class Settings(BaseSettings):
         default=None, description="key that seals secrets, 32 bytes in base64 or hex; else a file in data"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="server log")
+
+    @property
+    def runtimes_home(self) -> Path:
+        """Where prepared runtimes are."""
+        return self.runtimes or self.data / "runtimes"

@@ -4,7 +4,7 @@
 import pytest
 
 from longshore.domain.errors import Invalid
-from longshore.domain.runtime import Runtime, runtime, stands_in
+from longshore.domain.runtime import Runtime, runs_on, runtime, stands_in
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,19 @@ def test_another_version_stands_in_with_a_sentence() -> None:
     assert stands_in(runtime("Python 3.7"), "python3.11") == (
         "python3.7 is not on this machine; the run uses python3.11"
     )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "present", "gets"),
+    [
+        ("python3.9", {"python3.9", "python3.11"}, (3, 9)),
+        ("Python 3.7", {"python3.11", "python3.9"}, (3, 9)),
+        ("python3.13", {"python3.9", "python3.11"}, (3, 11)),
+        ("python3.13", {"nodejs22.x"}, (3, 13)),
+        ("python3.13", set(), (3, 13)),
+    ],
+)
+def test_a_missing_version_gets_the_nearest_newer_one_else_the_nearest_older(
+    wanted: str, present: set[str], gets: tuple[int, int]
+) -> None:
+    assert runs_on(runtime(wanted), present) == gets

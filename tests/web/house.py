@@ -62,7 +62,7 @@ def open_house(data: Path) -> House:
     store, clock = SqliteStore(data / "longshore.db"), SystemClock()
     vault, blobs = MasterKeyVault.from_file(data / "master.key"), DiskBlobs(data / "blobs")
     logbook, broker, notifier = FileLogbook(data / "logs"), MemoryBroker(), MemoryNotifier()
-    packages = PackageService(blobs, ZipArchives())
+    packages = PackageService(blobs, ZipArchives(), store, clock)
     return House(
         store=store,
         access=AccessService(store, clock),

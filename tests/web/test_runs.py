@@ -96,7 +96,8 @@ async def test_a_run_tells_all_that_is_known_of_it(api: httpx.AsyncClient, task:
     )
     assert shown["trigger"] == {"kind": "api", "by": "admin"}
     assert shown["interceptor"] == "by-hand"
-    assert shown["timeline"] == [{"name": "handler", "ms": 2.5}]
+    assert [step["name"] for step in shown["timeline"]] == ["queued", "handler"]
+    assert shown["timeline"][1] == {"name": "handler", "ms": 2.5}
     assert shown["usage"]["peak_memory_mb"] == 30.0
     assert shown["queued_at"].endswith("Z")
     assert shown["queued_at"] <= shown["claimed_at"] <= shown["started_at"] <= shown["ended_at"]

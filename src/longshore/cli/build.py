@@ -35,6 +35,7 @@ from longshore.domain.archive import (
     shown,
 )
 from longshore.domain.errors import Invalid
+from longshore.domain.wheels import tops_in
 
 REQUIREMENTS = "requirements.txt"
 SKIPPED = frozenset(
@@ -210,8 +211,18 @@ def _installed(directory: Path, fresh: Path, options: Sequence[str], runner: Run
         said = "\n".join(part.strip() for part in (done.stdout, done.stderr) if part.strip())
         raise Invalid(f"the libraries of {directory / REQUIREMENTS} could not be installed; uv says:\n{said}")
     root = fresh.resolve()
+    _keep_import_names(root)
     found = _walk(root, "", (root,))
     return {name: member for name, member in found if not _is_of_the_installer(name)}
+
+
+def _keep_import_names(root: Path) -> None:
+    """RECORD stays behind, so what it says of a library's import names goes into top_level.txt."""
+    for record in root.glob("*.dist-info/RECORD"):
+        names = record.with_name("top_level.txt")
+        if not names.exists():
+            found = sorted(tops_in(record.read_bytes()))
+            names.write_text("".join(f"{name}\n" for name in found), encoding="utf-8")
 
 
 def _is_of_the_installer(name: str) -> bool:

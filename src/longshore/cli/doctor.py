@@ -14,7 +14,7 @@ def doctor(data: options.Data = None, as_json: options.AsJson = False) -> int:
     from longshore.cli.settings_given import settings
     from longshore.compose import examine
 
-    findings = asyncio.run(examine(settings(data=data).data))
+    findings = asyncio.run(examine(settings(data=data)))
     is_able = all(finding.ok is not False for finding in findings)
     if as_json:
         told = [{"name": one.name, "ok": one.ok, "words": one.words} for one in findings]

@@ -54,13 +54,15 @@ def check(
     runtime: options.NewRuntime = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Look into a package as the server would; exit 1 when it would refuse it or the handler is not there."""
+    """Look into a package as the server would; exit 1 when it would refuse it or the handler cannot work."""
     from longshore.compose import open_archives
+    from longshore.domain.runtime import runtime as named
     from longshore.services.packages import looked_for
 
     wanted = looked_for(handler, runtime)
+    python = named(runtime).version if runtime else None
     try:
-        answer = _of(file, asyncio.run(open_archives().inspect(file, handler=wanted)))
+        answer = _of(file, asyncio.run(open_archives().inspect(file, handler=wanted, python=python)))
     except BadPackage as error:
         code = "too_large" if isinstance(error, PackageTooLarge) else "refused"
         refusal = {"level": "error", "code": code, "message": error.message, "entry": error.entry}
@@ -89,9 +91,12 @@ def _show(answer: "Document", *, as_json: bool) -> None:
         output.document(answer)
         return
     task_fields.findings(answer["findings"])
+    levels = [finding["level"] for finding in answer["findings"]]
     output.fields(
         [
             ("package", "ok" if answer["ok"] else "error"),
+            ("errors", levels.count(Level.ERROR) or None),
+            ("warnings", levels.count(Level.WARNING) or None),
             ("size", Bytes(answer["size"])),
             ("entries", answer.get("entries")),
             ("unpacked", Bytes(answer["unpacked_bytes"]) if "unpacked_bytes" in answer else None),

@@ -19,7 +19,7 @@ def list_(data: options.Data = None, as_json: options.AsJson = False) -> int:
     from longshore.cli.settings_given import settings
     from longshore.compose import find_runtimes
 
-    found = asyncio.run(find_runtimes(settings(data=data).data))
+    found = asyncio.run(find_runtimes(settings(data=data)))
     if as_json:
         told = [
             {"id": one.id, "version": one.version, "prepared": one.prepared, "path": str(one.path)}
@@ -40,14 +40,14 @@ def prepare(ids: Ids = None, data: options.Data = None, as_json: options.AsJson 
     from longshore.cli.settings_given import settings
     from longshore.compose import find_runtimes, prepare_runtime
 
-    directory = settings(data=data).data
-    known = [one.id for one in asyncio.run(find_runtimes(directory))]
+    given = settings(data=data)
+    known = [one.id for one in asyncio.run(find_runtimes(given))]
     for id_ in ids or known:
         if id_ not in known:
             raise Stop(f"{id_} is not on this machine; here are {', '.join(known)}")
     for id_ in ids or known:
         output.say(f"Preparing {id_} ...")
-        asyncio.run(prepare_runtime(directory, id_))
+        asyncio.run(prepare_runtime(given, id_))
     if as_json:
         output.document({"prepared": ids or known})
     return 0

@@ -2,6 +2,7 @@
 """Runtimes: Lambda's ids, and the names that Carrier's users know them by."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from longshore.domain.errors import Invalid
@@ -33,6 +34,19 @@ def runtime(name: str) -> Runtime:
         )
     major, minor = int(found[1]), int(found[2])
     return Runtime(id=f"python{major}.{minor}", version=(major, minor))
+
+
+def nearest(wanted: tuple[int, int], present: Iterable[tuple[int, int]]) -> tuple[int, int] | None:
+    """The version that stands in for a missing one: the nearest newer, else the nearest older."""
+    versions = sorted(present)
+    newer = [version for version in versions if version >= wanted]
+    return newer[0] if newer else (versions[-1] if versions else None)
+
+
+def runs_on(wanted: Runtime, present: Iterable[str]) -> tuple[int, int]:
+    """The Python version that a task really gets where these runtimes are; the wanted one where none is."""
+    found = (_PYTHON.fullmatch(one) for one in present)
+    return nearest(wanted.version, ((int(one[1]), int(one[2])) for one in found if one)) or wanted.version
 
 
 def stands_in(wanted: Runtime, present: str) -> str | None:

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import structlog
 
-from longshore.domain.errors import Conflict, Invalid, LongshoreError
+from longshore.domain.errors import BadPackage, Conflict, Invalid, LongshoreError
 from longshore.domain.logs import Level, LogLine
 from longshore.domain.masking import Masks
 from longshore.domain.order import Invocation, Lease
@@ -122,6 +122,7 @@ class Executor:
         """What the sandbox is to hold; prepares and fetches what is not here yet."""
         prepared = await self.runtimes.prepared(runtime_id)
         code = await self.packages.code(self.link, lease, invocation.package)
+        await self.packages.must_fit(invocation.package, runtime(runtime_id).version)
         inputs: dict[str, Path] = {}
         for name, digest in invocation.inputs.items():
             inputs[name] = await self.packages.input(self.link, lease, digest)
@@ -158,7 +159,10 @@ class Attempt:
         runtime_id, notice = self.machine.runtimes.stand_in(runtime(self.invocation.runtime))
         self.notices += [notice] if notice else []
         self.notices += ["a secret shorter than 4 characters is not masked in the log"] * bool(masks.unmasked)
-        cell = await self._cell(runtime_id)
+        try:
+            cell = await self._cell(runtime_id)
+        except BadPackage as error:
+            return self._result(verdict.unfit(error.message), Usage())
         if cell is None:
             return self._result(verdict.cancelled(self.heart.stopped.result()), Usage())
         self.notices += cell.notices

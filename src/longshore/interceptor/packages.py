@@ -8,6 +8,7 @@
 import asyncio
 import hashlib
 import os
+import platform
 import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -16,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from longshore.domain.errors import Conflict, Unavailable
+from longshore.domain.errors import BadPackage, Conflict, Unavailable
 from longshore.domain.ids import Digest
 from longshore.domain.order import Lease
+from longshore.interceptor.abi import mismatch
 from longshore.ports.link import Link
 from longshore.ports.packages import Archives
 
@@ -31,6 +33,7 @@ class PackageCache:
     archives: Archives
     compile_with: tuple[str, ...]
     _locks: dict[Digest, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _misfits: dict[tuple[Digest, tuple[int, int]], str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("code", "inputs", "incoming"):
@@ -52,6 +55,16 @@ class PackageCache:
                 finally:
                     archive.unlink(missing_ok=True)
         return target
+
+    async def must_fit(self, digest: Digest, python: tuple[int, int]) -> None:
+        """Raise BadPackage when a library of a package that is here cannot work on this machine's Python."""
+        key = (digest, python)
+        if key not in self._misfits:
+            where = self.home / "code" / digest
+            self._misfits[key] = await asyncio.to_thread(mismatch, where, python, platform.machine())
+        why = self._misfits[key]
+        if why is not None:
+            raise BadPackage(why)
 
     async def input(self, link: Link, lease: Lease, digest: Digest) -> Path:
         """A file with an input's bytes."""

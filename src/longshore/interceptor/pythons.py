@@ -84,13 +84,6 @@ def ask(path: Path) -> Python | None:
     return python if usable and python.executable.exists() else None
 
 
-def nearest(wanted: tuple[int, int], present: Iterable[tuple[int, int]]) -> tuple[int, int] | None:
-    """The version that stands in for a missing one: the nearest newer, else the nearest older."""
-    versions = sorted(present)
-    newer = [version for version in versions if version >= wanted]
-    return newer[0] if newer else (versions[-1] if versions else None)
-
-
 def _candidates() -> Iterator[Path]:
     home = Path.home()
     share = os.environ.get("XDG_DATA_HOME") or str(home / ".local" / "share")

@@ -25,8 +25,8 @@ from pathlib import Path
 import uv
 
 from longshore.domain.errors import Unavailable
-from longshore.domain.runtime import Runtime, stands_in
-from longshore.interceptor.pythons import Python, discover, nearest, own
+from longshore.domain.runtime import Runtime, nearest, stands_in
+from longshore.interceptor.pythons import Python, discover, own
 
 CLIENTS = ("awslambdaric", "boto3")
 LEFT_OUT = shutil.ignore_patterns(

@@ -146,6 +146,12 @@ def exited(invocation: Invocation, how: str) -> Verdict:
     )
 
 
+def unfit(why: str) -> Verdict:
+    """The package cannot work on the Python that would run it; nothing of it was started."""
+    error = RunError(type="Runtime.InvalidPackage", message=why)
+    return Verdict(state=RunState.FAILED, reason=why, error=error)
+
+
 def cancelled(reason: str) -> Verdict:
     """Somebody stopped it."""
     return Verdict(state=RunState.CANCELLED, reason=reason)

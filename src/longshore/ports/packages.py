@@ -15,11 +15,15 @@ from longshore.domain.archive import Inspection
 class Archives(Protocol):
     """A reader of zips and jars that do not trust their makers."""
 
-    async def inspect(self, path: Path, *, handler: str | None) -> Inspection:
-        """Check every name, size and checksum of an archive, and look whether it has this Python handler.
+    async def inspect(
+        self, path: Path, *, handler: str | None, python: tuple[int, int] | None = None
+    ) -> Inspection:
+        """Check every name, size and checksum of an archive, and look whether this Python handler can work.
 
-        Give no handler for other runtimes. Raises BadPackage naming the entry, PackageTooLarge (also a
-        TooLarge) for too many unpacked bytes. A handler that is not there is a finding, never an error.
+        `python` is the version that will really run it; None where that is unknown, and then nothing that
+        depends on it is said. Give no handler for other runtimes. Raises BadPackage naming the entry,
+        PackageTooLarge (also a TooLarge) for too many unpacked bytes. A handler that is not there is a
+        finding, never an error.
         A hostile archive costs at most some seconds of one core, and never the caller's memory.
         """
         ...

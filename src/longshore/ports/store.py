@@ -241,8 +241,8 @@ class Runs(Protocol):
         for. Raises Conflict when the lease is not the holder's any more."""
         ...
 
-    def ask_to_cancel(self, run: RunId) -> None:
-        """Mark a run that somebody holds; its next heartbeat brings the news."""
+    def ask_to_cancel(self, run: RunId, reason: str) -> None:
+        """Mark a run that somebody holds, and why; its next heartbeat brings the news."""
         ...
 
     def add_file(self, run: RunId, file: RunFile) -> None:
@@ -251,6 +251,10 @@ class Runs(Protocol):
 
     def queued_locations(self) -> Sequence[tuple[str, int]]:
         """Locations with queued runs, and how many."""
+        ...
+
+    def queued_before(self, at: datetime, limit: int = 100) -> Sequence[Run]:
+        """Runs that have waited in the queue since before `at`, the oldest first."""
         ...
 
     def overdue(self, at: datetime, limit: int = 100) -> Sequence[Run]:

@@ -60,7 +60,8 @@ class BucketService:
     async def _put_package(
         self, project: Project, key: str, stream: AsyncIterator[bytes], *, actor: Actor
     ) -> Put:
-        async with self.packages.staged(stream, file_name=key) as (staged, inspection):
+        users = await self.store.read(lambda work: work.tasks.using_package(project.id, key))
+        async with self.packages.staged(stream, file_name=key, tasks=users) as (staged, findings):
             await self.blobs.keep(staged)
             artifact = self._artifact(project, TASKS_BUCKET, key, staged, actor)
             package = Package(
@@ -83,9 +84,7 @@ class BucketService:
                 return tuple(task.name for task in followers)
 
             updated = await self.store.write(change)
-        return Put(
-            artifact=artifact, package=package, findings=tuple(inspection.findings), updated_tasks=updated
-        )
+        return Put(artifact=artifact, package=package, findings=findings, updated_tasks=updated)
 
     def _artifact(self, project: Project, bucket: str, key: str, staged: Staged, actor: Actor) -> Artifact:
         return Artifact(

@@ -32,6 +32,8 @@ from longshore.services.runs import expandable, unknown_secrets_reason
 from longshore.services.secrets import context_of
 
 LEASE = timedelta(seconds=30)
+QUEUE_LIVES = timedelta(hours=6)
+"""As long as Lambda keeps an event (its MaximumEventAgeInSeconds) a run waits for an interceptor."""
 CLAIM_WAITS_S = 5.0
 INLINE_PAYLOAD_BYTES = 256 * 1024
 MAX_FILE_BYTES = 50 * 1024**3
@@ -199,8 +201,9 @@ class Dispatch:
             if run.state.is_final and run.attempt == lease.attempt and run.fence == lease.fence:
                 return None
             self._held(work, lease)
+            was_asked = result.state is RunState.CANCELLED and run.cancel_requested
             ended = replace(
-                run.moved(result.state, now, reason=result.reason),
+                run.moved(result.state, now, reason=run.reason if was_asked else result.reason),
                 payload=payload,
                 payload_digest=digest,
                 error=result.error,
@@ -244,14 +247,14 @@ class Dispatch:
         now = self.clock.now()
 
         def change(work: Work) -> Run:
-            task = work.tasks.revision(run.task_id, run.revision).task
-            again = run.state is RunState.STARTING or task.on_lost is OnLost.RUN_AGAIN
-            if run.cancel_requested:
-                moved = run.moved(RunState.CANCELLED, now, reason="cancelled; " + reason)
-            elif again:
-                moved = run.moved(RunState.QUEUED, now, reason=reason)
+            # Read again: a cancellation may have been asked for since the caller looked.
+            held = work.runs.get(None, run.id)
+            task = work.tasks.revision(held.task_id, held.revision).task
+            again = held.state is RunState.STARTING or task.on_lost is OnLost.RUN_AGAIN
+            if held.cancel_requested:
+                moved = held.moved(RunState.CANCELLED, now, reason=f"{held.reason or 'cancelled'}; {reason}")
             else:
-                moved = run.moved(RunState.LOST, now, reason=reason)
+                moved = held.moved(RunState.QUEUED if again else RunState.LOST, now, reason=reason)
             work.runs.save(moved, expecting=run.state, attempt=run.attempt, fence=run.fence)
             return moved
 
@@ -265,6 +268,23 @@ class Dispatch:
         else:
             await self.logbook.close(moved.id)
         return moved
+
+    async def expire(self, run: Run) -> None:
+        """End a run that nobody took in time."""
+        hours = QUEUE_LIVES / timedelta(hours=1)
+        expired = run.moved(
+            RunState.EXPIRED, self.clock.now(), reason=f"no interceptor took it within {hours:g} hours"
+        )
+
+        def change(work: Work) -> None:
+            work.runs.save(expired, expecting=run.state, attempt=run.attempt, fence=run.fence)
+
+        try:
+            await self.store.write(change)
+        except Conflict:
+            return  # somebody took it just now
+        await self.logbook.close(run.id)
+        self.notifier.notify(RunChanged(run=expired))
 
     async def recover(self) -> int:
         """At the start of the only control plane: whoever held a run before is gone with the old process.

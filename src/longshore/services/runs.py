@@ -102,8 +102,8 @@ class RunService:
                 ended = run.moved(RunState.CANCELLED, now, reason=reason)
                 work.runs.save(ended, expecting=run.state, attempt=run.attempt, fence=run.fence)
                 return ended
-            work.runs.ask_to_cancel(run.id)
-            return replace(run, cancel_requested=True)
+            work.runs.ask_to_cancel(run.id, reason)
+            return replace(run, cancel_requested=True, reason=reason)
 
         run = await self.store.write(change)
         if run.state.is_final:

@@ -12,7 +12,7 @@ from longshore.domain.order import Order
 from longshore.ports.broker import Broker
 from longshore.ports.clock import Clock
 from longshore.ports.store import Store
-from longshore.services.dispatch import Dispatch
+from longshore.services.dispatch import QUEUE_LIVES, Dispatch
 
 EVERY_S = 5.0
 MOST_RINGS = 64
@@ -35,6 +35,8 @@ class Sweeper:
             await self.dispatch.give_up(
                 run, reason=f"the interceptor {run.holder_name or 'that held it'} fell silent"
             )
+        for run in await self.store.read(lambda work: work.runs.queued_before(now - QUEUE_LIVES)):
+            await self.dispatch.expire(run)
         for location, waiting in await self.store.read(lambda work: work.runs.queued_locations()):
             for _ in range(min(waiting, MOST_RINGS)):
                 await self.broker.publish(Order(run=RunId(""), attempt=0, location=location))

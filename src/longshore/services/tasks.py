@@ -219,7 +219,7 @@ class TaskService:
         return replace(package, file_name=key)
 
     async def _saved(self, task: Task, notices: Sequence[str] = ()) -> Saved:
-        findings = await self.packages.findings(task.package, handler=task.handler, runtime_name=task.runtime)
+        findings = await self.packages.findings(task)
         warnings = (*notices, *await self._dangling(task))
         return Saved(task=task, warnings=warnings, findings=findings)
 

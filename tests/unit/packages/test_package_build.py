@@ -58,6 +58,7 @@ def test_a_directory_with_requirements_becomes_a_package_that_passes_its_own_che
         "tinylib-1.0.dist-info/METADATA",
         "tinylib-1.0.dist-info/WHEEL",
         "tinylib-1.0.dist-info/entry_points.txt",
+        "tinylib-1.0.dist-info/top_level.txt",
         "tinylib/__init__.py",
         "wheels/tinylib-1.0-py3-none-any.whl",
     ]

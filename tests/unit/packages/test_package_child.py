@@ -36,6 +36,36 @@ async def test_the_child_says_what_the_check_says(tmp_path: Path) -> None:
     assert await ARCHIVES.inspect(path, handler="main.f") == check(path, handler="main.f")
 
 
+async def test_the_child_judges_for_the_python_that_it_is_told(tmp_path: Path) -> None:
+    source = b"import tomllib\ndef f(e, c): ...\n"
+    path = kept(tmp_path / "p.zip", zipped(Part(name=b"main.py", content=source)))
+
+    older = await ARCHIVES.inspect(path, handler="main.f", python=(3, 7))
+
+    assert [one.code for one in older.findings] == ["import"]
+    assert older == check(path, handler="main.f", python=(3, 7))
+    assert (await ARCHIVES.inspect(path, handler="main.f", python=(3, 11))).findings == ()
+    assert (await ARCHIVES.inspect(path, handler="main.f")).findings == ()
+
+
+async def test_a_package_as_large_as_may_be_is_looked_through_in_seconds(tmp_path: Path) -> None:
+    source = b"import lib0, lib19\ndef f(e, c): ...\n"
+    parts = [Part(name=f"lib{n % 20}/sub{n % 50}/m{n}.py".encode()) for n in range(19_900)]
+    inits = [Part(name=f"lib{n}/__init__.py".encode(), content=b"import missing\n") for n in range(20)]
+    wheels = [
+        Part(name=f"lib{n}-1.dist-info/WHEEL".encode(), content=b"Tag: py3-none-any") for n in range(20)
+    ]
+    big = Part(name=b"big.bin", content=bytes(60 << 20))
+    path = kept(
+        tmp_path / "p.zip", zipped(Part(name=b"main.py", content=source), big, *parts, *inits, *wheels)
+    )
+
+    # 30 seconds is no aim (one is) but what a machine with much else to do still makes
+    found = await inspect(path, handler="main.f", python=(3, 11), timeout_s=30)
+
+    assert [one.code for one in found.findings] == ["size"]
+
+
 async def test_the_child_refuses_what_the_check_refuses(tmp_path: Path) -> None:
     with pytest.raises(BadPackage, match="leads outside") as caught:
         await inspect(kept(tmp_path / "p.zip", zipped(*files("../evil"))), handler=None)

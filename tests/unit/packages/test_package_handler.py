@@ -122,6 +122,13 @@ def test_a_syntax_error_is_reported_with_its_line() -> None:
     assert the("m.f", {"m.py": "# coding: nonsense\n"}).code == "handler_syntax"
 
 
+def test_syntax_that_is_newer_than_ours_is_not_judged() -> None:
+    newer = Sources(["m.py"], lambda name: b"def f(:\n")
+
+    assert look("m.f", newer, python=(3, 99)) == []
+    assert [one.code for one in look("m.f", newer, python=(3, 7))] == ["handler_syntax"]
+
+
 def test_a_missing_function_names_those_that_are_there() -> None:
     finding = the(
         "m.lambda_handler", {"m.py": "def process(e, c): ...\ndef _hidden(): ...\ndef main(e, c): ...\n"}

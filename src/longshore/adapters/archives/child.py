@@ -22,7 +22,7 @@ def main() -> None:
     here = os.path.abspath(__file__)
     sys.path.append(os.path.normpath(os.path.join(here, *[os.pardir] * 4)))
     request = json.load(sys.stdin)
-    json.dump(answer(request["path"], request["handler"]), sys.stdout)
+    json.dump(answer(request["path"], request["handler"], request.get("python")), sys.stdout)
 
 
 def lower(limit: int, value: int) -> None:
@@ -32,7 +32,7 @@ def lower(limit: int, value: int) -> None:
     resource.setrlimit(limit, (value, value))
 
 
-def answer(path: str, handler: str | None) -> dict[str, object]:
+def answer(path: str, handler: str | None, python: list[int] | None) -> dict[str, object]:
     """The inspection, or why the package is refused, as JSON has it."""
     from pathlib import Path
 
@@ -41,7 +41,8 @@ def answer(path: str, handler: str | None) -> dict[str, object]:
     from longshore.domain.errors import BadPackage
 
     try:
-        return {"inspection": asdict(check(Path(path), handler=handler))}
+        version = (python[0], python[1]) if python else None
+        return {"inspection": asdict(check(Path(path), handler=handler, python=version))}
     except BadPackage as error:
         too_large = isinstance(error, PackageTooLarge)
         return {"refused": error.message, "entry": error.entry, "too_large": too_large}

@@ -12,11 +12,12 @@ import warnings
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
+from longshore.adapters.archives.modules import Modules
+from longshore.adapters.archives.stdlib import reads_syntax_of
 from longshore.domain.archive import Finding, Level, shown
 
 MAX_SOURCE_BYTES = 2 * 1024 * 1024
 MAX_SOURCES_TRIED = 40
-_COMPILED = (".so", ".pyc", ".pyd")
 _USUAL = ("lambda_handler", "handler", "main")
 
 
@@ -36,8 +37,11 @@ class _Module:
     is_open: bool
 
 
-def look(handler: str, sources: Sources) -> list[Finding]:
-    """What is wrong with a Python handler in this package, as far as reading can tell; mostly nothing."""
+def look(handler: str, sources: Sources, *, python: tuple[int, int] | None = None) -> list[Finding]:
+    """What is wrong with a Python handler in this package, as far as reading can tell; mostly nothing.
+
+    `python` is the version that will run it; syntax that is newer than ours is not judged.
+    """
     module, dot, function = handler.strip().rpartition(".")
     parts = module.replace("/", ".").split(".")
     if not dot or not function or "" in parts:
@@ -48,12 +52,14 @@ def look(handler: str, sources: Sources) -> list[Finding]:
                 "handler_module", f"{parts[0]} is a module inside Python itself; name the handler's file else"
             )
         ]
-    place = _find(parts, sources.names)
+    place = Modules.of(sources.names).find(parts)
     if place is None:
         return [] if _is_elsewhere(parts[0], sources.names) else [_missing(module, function, sources)]
     if not place.endswith(".py"):
         return []
-    return _look_inside(place, module, function, sources)
+    found = _look_inside(place, module, function, sources)
+    is_judged = python is None or reads_syntax_of(python)
+    return [one for one in found if is_judged or one.code != "handler_syntax"]
 
 
 def _error(code: str, message: str, entry: str | None = None) -> Finding:
@@ -72,28 +78,6 @@ def _is_elsewhere(top: str, names: Collection[str]) -> bool:
     return top in sys.stdlib_module_names and not any(
         name.split("/")[0].split(".")[0] == top for name in names
     )
-
-
-def _find(parts: list[str], names: Collection[str]) -> str | None:
-    """The file that `import` would take for a dotted module, or None."""
-    for depth in range(1, len(parts) + 1):
-        base = "/".join(parts[:depth])
-        package = _file_of(f"{base}/__init__", names)
-        plain = None if package else _file_of(base, names)
-        if depth == len(parts):
-            return package or plain
-        if plain:
-            return None
-    return None
-
-
-def _file_of(base: str, names: Collection[str]) -> str | None:
-    """The compiled module first, then the source: the order in which Python looks."""
-    start = f"{base}."
-    here = sorted(name for name in names if name.startswith(start) and "/" not in name[len(start) :])
-    compiled = next((name for name in here if name.endswith((".so", ".pyd"))), None)
-    source = next((name for name in here if name == f"{base}.py"), None)
-    return compiled or source or next((name for name in here if name.endswith(".pyc")), None)
 
 
 def _missing(module: str, function: str, sources: Sources) -> Finding:

@@ -26,18 +26,26 @@ class ZipArchives:
 
     timeout_s: float = TIMEOUT_S
 
-    async def inspect(self, path: Path, *, handler: str | None) -> Inspection:
+    async def inspect(
+        self, path: Path, *, handler: str | None, python: tuple[int, int] | None = None
+    ) -> Inspection:
         """See `ports.packages`."""
-        return await inspect(path, handler=handler, timeout_s=self.timeout_s)
+        return await inspect(path, handler=handler, python=python, timeout_s=self.timeout_s)
 
     async def unpack(self, path: Path, into: Path, *, compile_with: Sequence[str] | None = None) -> None:
         """See `ports.packages`."""
         await unpack.unpack(path, into, compile_with=compile_with)
 
 
-async def inspect(path: Path, *, handler: str | None, timeout_s: float = TIMEOUT_S) -> Inspection:
+async def inspect(
+    path: Path,
+    *,
+    handler: str | None,
+    python: tuple[int, int] | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> Inspection:
     """Check an archive in a child process with 1 GB of memory; a cancelled caller leaves no child behind."""
-    request = json.dumps({"path": str(path), "handler": handler}).encode()
+    request = json.dumps({"path": str(path), "handler": handler, "python": python}).encode()
     try:
         with anyio.fail_after(timeout_s):
             done = await anyio.run_process(_COMMAND, input=request, check=False, env={})

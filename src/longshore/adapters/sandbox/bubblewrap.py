@@ -146,6 +146,7 @@ class Bubblewrap:
             memory_limit=spec.memory_mb * _MB,
             dress=_where_it_is if is_open else _as_it_is,
             explain=explained,
+            stragglers=list,
             let_go=let_go,
             connect=lambda pid: wires.connect(pid, wiring, slot=slot, setpriv=self._setpriv),
         )

@@ -25,22 +25,43 @@ from longshore.domain.errors import Unavailable
 from longshore.domain.network import Address
 from longshore.ports.sandbox import CellUsage, Exit
 
-GRACE_S = 0.3
+GRACE_S = 0.4
 PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """The first process of a pid namespace: when it dies, all die."""
+
+    pid: int
+    pidfd: int
+
+    def kill(self) -> None:
+        """SIGKILL; harmless when it is over."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def close(self) -> None:
+        """bwrap may end before it has waited for it; where we are a container's init it is then our child."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
+        os.close(self.pidfd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """What a cell is made of. `first` is a pidfd of the first process in its pid namespace, if it has one;
-    `dress` puts the real places of this cell into an environment; `let_go` runs when all is over."""
+    """What a cell is made of. `first` is the first process in its pid namespace, if it has one;
+    `stragglers` finds processes that left the family, where that is possible; `dress` puts the real places
+    of this cell into an environment; `let_go` runs when all is over."""
 
     child: Child
     control: Control
     group: Group
     stdout: int
     stderr: int
-    first: int | None
+    first: First | None
     dress: Callable[[Mapping[str, str], Ready], Mapping[str, str]]
+    stragglers: Callable[[], Sequence[int]]
     let_go: Callable[[], None]
     wires: Wires
 
@@ -154,7 +175,6 @@ class LiveCell:
 
     async def _kill(self) -> None:
         self._watch.discard(self)
-        self._meter.measure()
         try:
             self._end_processes()
             await self._until_nobody_is_left()
@@ -166,17 +186,21 @@ class LiveCell:
     def _end_processes(self) -> None:
         """The first process takes its namespace along, whatever the others are up to; outside bwrap's own
         process then ends by itself and is not left to strangers. Without one, all by name."""
+        self._body.group.hurry()
         if self._body.first is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._body.first, signal.SIGKILL)
+            self._body.first.kill()
             return
         self._body.group.kill()
         for _ in range(20):
-            below = kin.descendants(self._body.child.pid)[1:]
-            kill_all(below)
-            if not below:
+            others = [*self._below(), *self._body.stragglers()]
+            kill_all(others)
+            if not others:
                 break
         self._body.child.kill()
+
+    def _below(self) -> list[int]:
+        """Our child's number is its own until we have waited for it."""
+        return [] if self._body.child.ended.done() else kin.descendants(self._body.child.pid)[1:]
 
     async def _until_nobody_is_left(self) -> None:
         body = self._body
@@ -197,9 +221,10 @@ class LiveCell:
         self._body.control.close()
         self._ready.runtime_api.close()
         self._ready.platform.close()
-        numbers = [self._ready.output, self._body.stdout, self._body.stderr]
-        for number in [*numbers, *([] if self._body.first is None else [self._body.first])]:
+        for number in (self._ready.output, self._body.stdout, self._body.stderr):
             os.close(number)
+        if self._body.first is not None:
+            self._body.first.close()
         pasta = self._body.wires.pasta
         if pasta is None:
             self._body.let_go()

@@ -52,6 +52,10 @@ class Group(Protocol):
         """Who is in; None where nobody counts."""
         ...
 
+    def hurry(self) -> None:
+        """Lift the limit on processor time: dying takes some, and with many processes a lot."""
+        ...
+
     def kill(self) -> None:
         """SIGKILL to all at once, so that nobody is born meanwhile."""
         ...
@@ -113,6 +117,9 @@ class Bare:
     def processes(self) -> list[int] | None:
         """Unknown."""
         return None
+
+    def hurry(self) -> None:
+        """Nothing is limited."""
 
     def kill(self) -> None:
         """Others must do it."""

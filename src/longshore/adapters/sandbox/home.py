@@ -156,7 +156,7 @@ def _remove_if_dead(home: Path) -> None:
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        kill_all(kin.naming(f"{home}/bootstrap"))
+        kill_all([one for pid in kin.naming(f"{home}/bootstrap") for one in kin.descendants(pid)])
         with contextlib.suppress(FileNotFoundError):
             for line in (home / "groups").read_text(encoding="utf-8").splitlines():
                 sweep(Path(line))

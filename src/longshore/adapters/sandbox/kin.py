@@ -18,10 +18,13 @@ class Memory:
 
 def descendants(pid: int) -> list[int]:
     """The process and everything below it. In a pid namespace orphans stay below its first process."""
-    found = [pid]
-    for one in found:
-        found += [child for child in _children(one) if child not in found]
-    return found
+    found = {pid: None}
+    waiting = [pid]
+    while waiting:
+        children = [child for child in _children(waiting.pop()) if child not in found]
+        found.update(dict.fromkeys(children))
+        waiting += children
+    return list(found)
 
 
 def memory(pids: Iterable[int]) -> Memory:
@@ -56,6 +59,12 @@ def naming(word: str) -> list[int]:
     """Processes of any parent with a word in their command line."""
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
     return [pid for pid in pids if word in _text(f"/proc/{pid}/cmdline")]
+
+
+def with_variable(variable: str) -> list[int]:
+    """Processes of any parent that were started with `NAME=value` in their environment, if we may look."""
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return [pid for pid in pids if f"\0{variable}\0" in f"\0{_text(f'/proc/{pid}/environ')}"]
 
 
 def _children(pid: int) -> list[int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from longshore.adapters.sandbox import kin
-from longshore.adapters.sandbox.cell import Body, LiveCell
+from longshore.adapters.sandbox.cell import Body, First, LiveCell
 from longshore.adapters.sandbox.cgroups import Group, kill_all
 from longshore.adapters.sandbox.child import Child
 from longshore.adapters.sandbox.control import Control, Ready
@@ -54,6 +54,7 @@ class Plan:
     memory_limit: int
     dress: Callable[[Mapping[str, str], Ready], Mapping[str, str]]
     explain: Callable[[str], str]
+    stragglers: Callable[[], Sequence[int]]
     let_go: Callable[[], None]
     connect: Callable[[int], Awaitable[Wires]] | None = None
     cwd: str = "/"
@@ -71,7 +72,7 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
     mine: list[int] = []
     control: Control | None = None
     child: Child | None = None
-    first: int | None = None
+    first: First | None = None
     connecting: asyncio.Task[Wires] | None = None
     try:
         with contextlib.ExitStack() as theirs:
@@ -86,10 +87,9 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
                 environment=plan.environment,
                 cwd=plan.cwd,
             )
-        pid = await _first_process(mine[0], child) if plan.walls else None
-        first = _opened(pid)
-        if plan.connect is not None and pid is not None:
-            connecting = asyncio.ensure_future(plan.connect(pid))
+        first = await _first_process(mine[0], child) if plan.walls else None
+        if plan.connect is not None and first is not None:
+            connecting = asyncio.ensure_future(plan.connect(first.pid))
         ready = await _ready(control, child, plan, mine[2])
         wires = Wires() if connecting is None else await connecting
         body = Body(
@@ -101,14 +101,14 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
             first=first,
             wires=wires,
             dress=plan.dress,
+            stragglers=plan.stragglers,
             let_go=plan.let_go,
         )
         cell = LiveCell(body, ready, plan.memory_limit, watch)
         os.close(mine[0])
         return cell
     except BaseException:
-        mine += [] if first is None else [first]
-        await asyncio.shield(_undo(plan, child, control, mine, connecting))
+        await asyncio.shield(_undo(plan, child, control, mine, first, connecting))
         raise
 
 
@@ -146,7 +146,7 @@ async def _ready(control: Control, child: Child, plan: Plan, stderr: int) -> Rea
     return ready
 
 
-async def _first_process(info: int, child: Child) -> int | None:
+async def _first_process(info: int, child: Child) -> First | None:
     """The namespace's first process, as soon as bwrap says which it is; in pieces, if it likes."""
     said = b""
     until = time.monotonic() + READY_TIMEOUT_S
@@ -154,16 +154,12 @@ async def _first_process(info: int, child: Child) -> int | None:
         is_over = child.ended.done()
         said += _read(info)
         if found := _FIRST_PROCESS.search(said):
-            return int(found[1])
+            with contextlib.suppress(ProcessLookupError):
+                return First(int(found[1]), os.pidfd_open(int(found[1])))
+            return None
         if is_over:
             break
         await asyncio.sleep(0.001)
-    return None
-
-
-def _opened(pid: int | None) -> int | None:
-    with contextlib.suppress(ProcessLookupError):
-        return None if pid is None else os.pidfd_open(pid)
     return None
 
 
@@ -178,6 +174,7 @@ async def _undo(
     child: Child | None,
     control: Control | None,
     mine: Sequence[int],
+    first: First | None,
     connecting: "asyncio.Task[Wires] | None",
 ) -> None:
     if connecting is not None:
@@ -195,6 +192,8 @@ async def _undo(
         control.close()
     if child is not None:
         await _end(child, plan.group)
+    if first is not None:
+        first.close()
     for number in mine:
         os.close(number)
     for _ in range(400):

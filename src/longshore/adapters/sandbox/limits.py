@@ -14,6 +14,7 @@ from longshore.ports.sandbox import CellSpec
 OWN_PIDS = 5  # bwrap, its first process, the launcher and its thread, the shell on the way
 OWN_MB = 8
 OPEN_FILES = 1024
+NICE = 15  # where no control group shares out processor time, five hundred busy processes must not starve us
 LOCKED_BYTES = 64 * 1024
 _MB = 2**20
 
@@ -54,7 +55,8 @@ class Bounds:
         }
         if "pids" not in self.controllers and self._counts_processes():
             found["RLIMIT_NPROC"] = spec.pids + OWN_PIDS
-        return [f"limit={name}:{value}" for name, value in found.items()]
+        polite = [] if "cpu" in self.controllers else [f"nice={NICE}"]
+        return [*polite, *(f"limit={name}:{value}" for name, value in found.items())]
 
     def missing(self) -> Sequence[str]:
         """What is not the kernel's to enforce here."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from longshore.adapters.sandbox import slots
+from longshore.adapters.sandbox import kin, slots
 from longshore.adapters.sandbox.cell import LiveCell
 from longshore.adapters.sandbox.cgroups import Group
 from longshore.adapters.sandbox.control import Ready
@@ -160,6 +160,7 @@ class Process:
             memory_limit=places.spec.memory_mb * _MB,
             dress=places.dress,
             explain=_as_said,
+            stragglers=lambda: kin.with_variable(f"OUTPUT_DIR={places.output}"),
             let_go=let_go,
             cwd=str(places.spec.package_dir),
             environment=places.libraries(),

@@ -9,17 +9,28 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
+from longshore.adapters.sql.engine import READS
 from longshore.domain.errors import Unavailable
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 
-def migrate(engine: Engine, path: Path) -> None:
-    """Upgrade to the newest schema; raises Unavailable for a database that a newer version has written."""
+def configured() -> Config:
+    """Alembic's settings; whoever migrates adds the connection as an attribute."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def migrate(engine: Engine, path: Path) -> None:
+    """Upgrade to the newest schema; raises Unavailable for a database that a newer version has written.
+
+    A database that is up to date is only looked at, so that opening one waits for nobody. All steps are one
+    transaction: another process that opens the same file sees the old schema or the new one.
+    """
+    config = configured()
     script = ScriptDirectory.from_config(config)
-    with engine.connect() as connection:
+    with engine.connect().execution_options(**{READS: True}) as connection:
         now = MigrationContext.configure(connection).get_current_revision()
     if now == script.get_current_head():
         return

@@ -6,11 +6,31 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
-from longshore.adapters.sql.codec import Json, Row, maybe_micros, maybe_time_of, micros, time_of
-from longshore.adapters.sql.places import one
-from longshore.adapters.sql.schema import run_inputs, runs
+from longshore.adapters.sql.codec import (
+    Json,
+    Row,
+    maybe_micros,
+    maybe_time_of,
+    maybe_whole,
+    micros,
+    time_of,
+    whole,
+)
+from longshore.adapters.sql.schema import run_objects, runs
+from longshore.adapters.sql.statements import first, one, put, rows
 from longshore.domain.errors import Conflict, NotFound
 from longshore.domain.ids import Digest, InterceptorId, ProjectId, RunId, TaskId
 from longshore.domain.order import Room
@@ -28,6 +48,7 @@ _FILES: Json[tuple[RunFile, ...]] = Json(tuple[RunFile, ...])
 # Literals, not parameters: SQLite takes a partial index only where it can see that its condition holds.
 _IS_QUEUED = runs.c.state == literal_column("'queued'")
 _IS_HELD = runs.c.state.in_([literal_column("'starting'"), literal_column("'running'")])
+_OPEN = [state.value for state in RunState if not state.is_final]
 
 _OLDEST = (
     select(runs.c.id)
@@ -58,6 +79,12 @@ _CLAIM = (
 # The statements of the hot path are built once: what SQLAlchemy costs is the building, not the running.
 _ADD = insert(runs)
 _BY_ID = select(runs).where(runs.c.id == bindparam("wanted_id"))
+_NEWEST = (
+    select(runs)
+    .where(runs.c.task_id == bindparam("task"), runs.c.project_id == bindparam("project"))
+    .order_by(runs.c.id.desc())
+    .limit(1)
+)
 _CHANGES = (
     "state",
     "reason",
@@ -88,6 +115,8 @@ _SAVE = (
         runs.c.fence.is_not_distinct_from(bindparam("wanted_fence")),
     )
     .values({name: bindparam(f"new_{name}") for name in _CHANGES})
+    # Whoever saves may have read the run before its cancellation was asked for; the wish stays.
+    .values(cancel_requested=or_(runs.c.cancel_requested, bindparam("new_cancel_requested")))
 )
 _EXTEND = (
     update(runs)
@@ -110,36 +139,34 @@ class SqlRuns:
 
     def add(self, run: Run) -> None:
         self.connection.execute(_ADD, {**_asked(run), **_changes(run)})
-        for digest in set(run.inputs.values()):
-            self.connection.execute(insert(run_inputs).values(run_id=run.id, digest=digest))
+        for digest in {*run.inputs.values(), *(file.digest for file in run.files)}:
+            self._point_at(run.id, digest)
+
+    def _point_at(self, run: RunId, digest: Digest) -> None:
+        put(self.connection, run_objects, {"run_id": run, "digest": digest}, {})
 
     def get(self, project: ProjectId | None, run: RunId) -> Run:
-        row = self.connection.execute(_BY_ID, {"wanted_id": run}).mappings().first()
-        if row is None or (project is not None and row["project_id"] != project):
-            raise NotFound(f"there is no run {run[:64]} here")
-        return _run(dict(row))
+        missing = f"there is no run {run[:64]} here"
+        row = one(self.connection, _BY_ID, missing, wanted_id=run)
+        if project is not None and row["project_id"] != project:
+            raise NotFound(missing)
+        return _run(row)
 
     def page(self, project: ProjectId, page: Page, wanted: RunFilter) -> Sequence[Run]:
-        query = select(runs).where(runs.c.project_id == project)
+        ids = select(runs.c.id).where(runs.c.project_id == project)
         if wanted.task_id is not None:
-            query = query.where(runs.c.task_id == wanted.task_id)
-        if wanted.states:
-            query = query.where(runs.c.state.in_([state.value for state in wanted.states]))
+            ids = ids.where(runs.c.task_id == wanted.task_id)
         if page.after is not None:
-            query = query.where(runs.c.id < page.after)
+            ids = ids.where(runs.c.id < page.after)
+        ids = ids.order_by(runs.c.id.desc()).limit(page.limit)
+        query = select(runs).where(runs.c.id.in_(_in_states(ids, wanted.states) if wanted.states else ids))
         query = query.order_by(runs.c.id.desc()).limit(page.limit)
-        return [_run(dict(row)) for row in self.connection.execute(query).mappings()]
+        return [_run(row) for row in rows(self.connection, query)]
 
     def latest(self, project: ProjectId, tasks: Sequence[TaskId]) -> Sequence[Run]:
-        if not tasks:
-            return []
-        newest = (
-            select(func.max(runs.c.id))
-            .where(runs.c.project_id == project, runs.c.task_id.in_(tasks))
-            .group_by(runs.c.task_id)
-        )
-        query = select(runs).where(runs.c.id.in_(newest))
-        return [_run(dict(row)) for row in self.connection.execute(query).mappings()]
+        """A look into the index for each task: one query for all would read every run they ever had."""
+        found = (first(self.connection, _NEWEST, task=task, project=project) for task in dict.fromkeys(tasks))
+        return [_run(row) for row in found if row is not None]
 
     def claim(
         self,
@@ -162,8 +189,8 @@ class SqlRuns:
             "new_claimed_at": micros(at),
             "new_lease_until": micros(until),
         }
-        row = self.connection.execute(_CLAIM, values).mappings().first()
-        return None if row is None else _run(dict(row))
+        row = self.connection.execute(_CLAIM, values).first()
+        return None if row is None else _run(row._asdict())
 
     def save(self, run: Run, *, expecting: RunState, attempt: int, fence: str | None) -> None:
         values = {
@@ -188,14 +215,16 @@ class SqlRuns:
             raise Conflict(f"the lease on attempt {attempt} of run {run} is over")
         return not asked[0]
 
-    def ask_to_cancel(self, run: RunId) -> None:
-        self.connection.execute(update(runs).where(runs.c.id == run, _IS_HELD).values(cancel_requested=True))
+    def ask_to_cancel(self, run: RunId, reason: str) -> None:
+        asked = update(runs).where(runs.c.id == run, _IS_HELD)
+        self.connection.execute(asked.values(cancel_requested=True, reason=reason))
 
     def add_file(self, run: RunId, file: RunFile) -> None:
         query = select(runs.c.files).where(runs.c.id == run)
         known = _FILES.value(one(self.connection, query, f"there is no run {run[:64]} here")["files"])
         files = (*(kept for kept in known if kept.key != file.key), file)
         self.connection.execute(update(runs).where(runs.c.id == run).values(files=_FILES.text(files)))
+        self._point_at(run, file.digest)
 
     def queued_locations(self) -> Sequence[tuple[str, int]]:
         query = (
@@ -206,6 +235,10 @@ class SqlRuns:
         )
         return [(location, int(count)) for location, count in self.connection.execute(query)]
 
+    def queued_before(self, at: datetime, limit: int = 100) -> Sequence[Run]:
+        query = select(runs).where(_IS_QUEUED, runs.c.queued_at < micros(at)).order_by(runs.c.id).limit(limit)
+        return [_run(row) for row in rows(self.connection, query)]
+
     def overdue(self, at: datetime, limit: int = 100) -> Sequence[Run]:
         query = (
             select(runs)
@@ -213,22 +246,28 @@ class SqlRuns:
             .order_by(runs.c.lease_until)
             .limit(limit)
         )
-        return [_run(dict(row)) for row in self.connection.execute(query).mappings()]
+        return [_run(row) for row in rows(self.connection, query)]
 
     def held_by_others(self, alive: Sequence[InterceptorId], limit: int = 1000) -> Sequence[Run]:
         query = select(runs).where(_IS_HELD)
         if alive:
             query = query.where(runs.c.holder.not_in(alive))
-        query = query.order_by(runs.c.id).limit(limit)
-        return [_run(dict(row)) for row in self.connection.execute(query).mappings()]
+        query = query.order_by(runs.c.lease_until, runs.c.id).limit(limit)
+        return [_run(row) for row in rows(self.connection, query)]
 
     def counts(self, project: ProjectId) -> dict[RunState, int]:
         query = (
             select(runs.c.state, func.count())
-            .where(runs.c.project_id == project, or_(_IS_QUEUED, _IS_HELD))
+            .where(runs.c.project_id == project, runs.c.state.in_(_OPEN))
             .group_by(runs.c.state)
         )
         return {RunState(state): int(count) for state, count in self.connection.execute(query)}
+
+
+def _in_states(ids: Select[tuple[str]], states: Sequence[RunState]) -> Select[tuple[str]]:
+    """The newest of each state: so each is a range of an index, and a rare state costs as little as none."""
+    each = [ids.where(runs.c.state == state.value).subquery() for state in dict.fromkeys(states)]
+    return select(union_all(*(select(one_of.c.id) for one_of in each)).subquery().c.id)
 
 
 def _asked(run: Run) -> dict[str, Any]:
@@ -257,7 +296,7 @@ def _asked(run: Run) -> dict[str, Any]:
 def _changes(run: Run) -> dict[str, Any]:
     return {
         "state": run.state.value,
-        "reason": run.reason,
+        "reason": maybe_whole(run.reason),
         "attempt": run.attempt,
         "fence": run.fence,
         "holder": run.holder,
@@ -267,14 +306,22 @@ def _changes(run: Run) -> dict[str, Any]:
         "claimed_at": maybe_micros(run.claimed_at),
         "started_at": maybe_micros(run.started_at),
         "ended_at": maybe_micros(run.ended_at),
-        "payload": run.payload,
+        "payload": maybe_whole(run.payload),
         "payload_digest": run.payload_digest,
-        "error": None if run.error is None else _ERROR.text(run.error),
+        "error": None if run.error is None else _ERROR.text(_whole_error(run.error)),
         "usage": _USAGE.text(run.usage),
         "cold": run.cold,
         "steps": _STEPS.text(run.steps),
-        "notices": _WORDS.text(run.notices),
+        "notices": _WORDS.text(tuple(whole(notice) for notice in run.notices)),
     }
+
+
+def _whole_error(error: RunError) -> RunError:
+    return RunError(
+        type=whole(error.type),
+        message=whole(error.message),
+        trace=tuple(whole(frame) for frame in error.trace),
+    )
 
 
 def _run(row: Row) -> Run:

@@ -152,6 +152,7 @@ runs = Table(
     Column("files", Text, nullable=False),
     Column("notices", Text, nullable=False),
     Index("ix_runs_project_id_id", "project_id", "id"),
+    Index("ix_runs_project_id_state_id", "project_id", "state", "id"),
     Index("ix_runs_task_id_id", "task_id", "id"),
     # Partial indexes: of many thousand runs a handful is not over, and only those are looked for by state.
     Index(
@@ -175,13 +176,13 @@ runs = Table(
     ),
 )
 
-run_inputs = Table(
-    "run_inputs",
+run_objects = Table(
+    "run_objects",
     metadata,
     Column("run_id", String, primary_key=True),
     Column("digest", String, primary_key=True, index=True),
 )
-"""Which objects queued and finished runs point at, so that their bytes stay."""
+"""The inputs of runs and the files they left, so that these bytes stay."""
 
 interceptors = Table(
     "interceptors",

@@ -10,35 +10,31 @@ The commit is durable (synchronous=FULL) and is paid once for all that were wait
 import asyncio
 import contextlib
 import queue
-import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection
 
+from longshore.adapters.sql.artifacts import SqlArtifacts
+from longshore.adapters.sql.engine import open_engine, raw_of, reader, writer
+from longshore.adapters.sql.errors import in_our_words, translated
+from longshore.adapters.sql.fleet import SqlFleet
 from longshore.adapters.sql.migrate import migrate
-from longshore.adapters.sql.places import SqlFleet, SqlProjects, SqlSecrets, SqlTokens
+from longshore.adapters.sql.packages import SqlPackages
+from longshore.adapters.sql.projects import SqlProjects
 from longshore.adapters.sql.runs import SqlRuns
-from longshore.adapters.sql.things import SqlArtifacts, SqlPackages, SqlTasks
-from longshore.domain.errors import LongshoreError, OutOfSpace, Unavailable
+from longshore.adapters.sql.secrets import SqlSecrets
+from longshore.adapters.sql.tasks import SqlTasks
+from longshore.adapters.sql.tokens import SqlTokens
+from longshore.domain.errors import Unavailable
 from longshore.ports.store import Work
 
 T = TypeVar("T")
 READERS = 4
 MOST_IN_A_COMMIT = 512
-BUSY_TIMEOUT_S = 5
-_PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",
-    "PRAGMA foreign_keys=ON",
-    "PRAGMA journal_size_limit=67108864",
-    "PRAGMA wal_autocheckpoint=1000",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +85,30 @@ class _Asked:
             self.answer.set_exception(self.error)
 
 
+Asked = queue.SimpleQueue[_Asked | None]
+
+
 class SqliteStore:
     """See ports.store.Store."""
 
     def __init__(self, path: Path) -> None:
         """Open the database, made or brought up to date if need be; raises Unavailable naming the file."""
         self._path = path
-        self._engine = _engine(path)
-        with _translated(path):
-            migrate(self._engine, path)
-        self._writes: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
-        self._reads: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._closed = False
-        threads = [(self._write_on, self._writes, "store-writer")]
-        threads += [(self._read_on, self._reads, f"store-reader-{number}") for number in range(READERS)]
+        self._writes: Asked = queue.SimpleQueue()
+        self._reads: Asked = queue.SimpleQueue()
+        self._engine = open_engine(path)
+        with translated(path), contextlib.ExitStack() as opened:
+            migrate(self._engine, path)
+            writes = opened.enter_context(writer(self._engine))
+            reads = [opened.enter_context(reader(self._engine)) for _ in range(READERS)]
+            self._opened = opened.pop_all()
         self._threads = [
-            threading.Thread(target=target, args=(asked,), name=name, daemon=True)
-            for target, asked, name in threads
+            threading.Thread(target=self._write_on, args=(writes,), name="store-writer", daemon=True),
+            *(
+                threading.Thread(target=self._read_on, args=(one,), name=f"store-reader-{n}", daemon=True)
+                for n, one in enumerate(reads)
+            ),
         ]
         for thread in self._threads:
             thread.start()
@@ -119,18 +122,20 @@ class SqliteStore:
         return await self._ask(self._reads, question)
 
     async def close(self) -> None:
-        """See ports.store.Store.close."""
-        if self._closed:
-            return
-        self._closed = True
-        self._writes.put(None)
-        for _ in range(READERS):
-            self._reads.put(None)
-        for thread in self._threads:
-            await asyncio.to_thread(thread.join)
-        self._engine.dispose()
+        """See ports.store.Store.close. Whoever closes a second time waits as long as the first."""
+        if not self._closed:
+            self._closed = True
+            self._writes.put(None)
+            for _ in range(READERS):
+                self._reads.put(None)
+        await asyncio.to_thread(self._let_go)
 
-    async def _ask(self, asked: "queue.SimpleQueue[_Asked | None]", act: Callable[[Work], T]) -> T:
+    def _let_go(self) -> None:
+        for thread in self._threads:
+            thread.join()
+        self._opened.close()
+
+    async def _ask(self, asked: Asked, act: Callable[[Work], T]) -> T:
         if self._closed:
             raise Unavailable("the database is closed; the server is stopping")
         loop = asyncio.get_running_loop()
@@ -139,49 +144,47 @@ class SqliteStore:
         value: T = await one.answer
         return value
 
-    def _write_on(self, asked: "queue.SimpleQueue[_Asked | None]") -> None:
-        with self._engine.connect() as connection:
-            work = work_on(connection)
-            while batch := _gathered(asked):
-                self._commit(connection, work, batch)
-                _settle(batch)
+    def _write_on(self, connection: Connection) -> None:
+        work = work_on(connection)
+        while batch := _gathered(self._writes):
+            self._commit(connection, work, batch)
+            _settle(batch)
 
     def _commit(self, connection: Connection, work: Work, batch: list[_Asked]) -> None:
         """All of a batch in one transaction; when that itself fails, everyone is told so."""
         try:
-            with _translated(self._path), connection.begin():
+            with connection.begin():
                 for one in batch:
-                    _try_change(connection, work, one)
-        except LongshoreError as error:
+                    self._try(connection, work, one)
+        except BaseException as error:  # noqa: BLE001  (handed to whoever asked; the writer must go on)
             for one in batch:
-                one.error = one.error or error
+                one.error = one.error or in_our_words(error, self._path)
 
-    def _read_on(self, asked: "queue.SimpleQueue[_Asked | None]") -> None:
-        with self._engine.connect().execution_options(longshore_reads=True) as connection:
-            work = work_on(connection)
-            while (one := asked.get()) is not None:
-                try:
-                    with _translated(self._path), connection.begin():
-                        one.value = one.act(work)
-                except BaseException as error:  # noqa: BLE001  (handed to whoever asked)
-                    one.error = error
-                _settle([one])
+    def _try(self, connection: Connection, work: Work, one: _Asked) -> None:
+        """A change in a savepoint of its own. When it cost us the whole transaction, that is raised."""
+        raw = raw_of(connection)
+        raw.execute("SAVEPOINT change")
+        try:
+            one.value = one.act(work)
+        except BaseException as error:
+            if not raw.in_transaction:
+                raise
+            one.error = in_our_words(error, self._path)
+            raw.execute("ROLLBACK TO change")
+        raw.execute("RELEASE change")
+
+    def _read_on(self, connection: Connection) -> None:
+        work = work_on(connection)
+        while (one := self._reads.get()) is not None:
+            try:
+                with connection.begin():
+                    one.value = one.act(work)
+            except BaseException as error:  # noqa: BLE001  (handed to whoever asked)
+                one.error = in_our_words(error, self._path)
+            _settle([one])
 
 
-def _try_change(connection: Connection, work: Work, one: _Asked) -> None:
-    """A change in a savepoint of its own. Errors of the database itself end the whole transaction."""
-    connection.exec_driver_sql("SAVEPOINT change")
-    try:
-        one.value = one.act(work)
-    except BaseException as error:
-        if isinstance(error, DBAPIError) and _is_of_the_machine(error):
-            raise
-        one.error = error
-        connection.exec_driver_sql("ROLLBACK TO change")
-    connection.exec_driver_sql("RELEASE change")
-
-
-def _gathered(asked: "queue.SimpleQueue[_Asked | None]") -> list[_Asked]:
+def _gathered(asked: Asked) -> list[_Asked]:
     """Everything that waits, at least one; empty at the end of the store."""
     first = asked.get()
     batch = [] if first is None else [first]
@@ -210,53 +213,3 @@ def _settle(batch: list[_Asked]) -> None:
 def _settle_all(asked: list[_Asked]) -> None:
     for one in asked:
         one.settle()
-
-
-def _engine(path: Path) -> Engine:
-    """Connections without a pool: the writer and each reader keep theirs for life."""
-    engine = create_engine(
-        f"sqlite:///{path}",
-        poolclass=NullPool,
-        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": True},
-    )
-
-    @event.listens_for(engine, "connect")
-    def set_up(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # we begin and commit ourselves
-        for pragma in _PRAGMAS:
-            connection.execute(pragma).close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        reads = connection.get_execution_options().get("longshore_reads", False)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-_FULL = ("database or disk is full", "disk I/O error")
-_BUSY = ("database is locked", "database table is locked")
-_BROKEN = ("unable to open", "readonly", "malformed", "not a database", "file is encrypted")
-
-
-def _is_of_the_machine(error: DBAPIError) -> bool:
-    words = str(error.orig)
-    return any(part in words for part in (*_FULL, *_BUSY, *_BROKEN))
-
-
-@contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """The database's own errors in our words."""
-    try:
-        yield
-    except DBAPIError as error:
-        words = str(error.orig)
-        if any(part in words for part in _FULL):
-            raise OutOfSpace(f"the disk of the database {path} is full; make room and try again") from error
-        if any(part in words for part in _BUSY):
-            raise Unavailable(
-                f"another process has locked the database {path} for more than {BUSY_TIMEOUT_S} s; try again"
-            ) from error
-        if any(part in words for part in _BROKEN):
-            raise Unavailable(f"the database {path} cannot be used: {words}") from error
-        raise

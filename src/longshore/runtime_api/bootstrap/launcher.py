@@ -11,7 +11,7 @@ either, and json, socket, signal would double the time until `ready`. When the o
 over. A cell that boots before anybody needs it is one more verb: start the runtime early, let it import its
 client, and hand it handler and environment through a pipe instead of exec.
 
-usage: launcher.py control=FD port=N platform=N output=DIR adopt=0|1 [limit=RESOURCE:N ...]
+usage: launcher.py control=FD port=N platform=N output=DIR adopt=0|1 [nice=N] [limit=RESOURCE:N ...]
 
 `adopt=1` is for life without a pid namespace: the runtime's orphans stay below this process and end with it.
 """
@@ -104,6 +104,7 @@ def main(words: list[str]) -> None:
     for word in words:
         if word.startswith("limit="):
             limit(*word[6:].split(":"))
+    os.nice(int(given.get("nice", "0")))
     alone = given["adopt"] == "1"
     if alone:
         adopt_orphans()
