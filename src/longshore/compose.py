@@ -117,7 +117,9 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
             fleet=FleetService(store, clock),
             dispatch=dispatch,
             sweeper=Sweeper(store, broker, dispatch, clock),
-            agent=Agent(me, dispatch, Executor(dispatch, sandbox, runtimes, cache, clock), Slots(total=room)),
+            agent=Agent(
+                me, dispatch, Executor(dispatch, sandbox, runtimes, cache, clock, base_url), Slots(total=room)
+            ),
             version=__version__,
             base_url=base_url,
         )

@@ -22,7 +22,7 @@ from tests.sandbox.conftest import opened, own_runtime
 from tests.sandbox.test_network import TRY
 
 from longshore.domain.network import Network, NetworkMode, address
-from longshore.interceptor.doors import Doors
+from longshore.interceptor.doors import Doors, leads_to
 
 PORT = 7000
 NEIGHBOUR = """
@@ -100,8 +100,9 @@ async def main(place: Path, runtimes: Path) -> None:
     try:
         cell = await bench.begun(TRY, environment={"TRY": json.dumps(tries)}, network=network)
         heard = Heard()
-        doors = Doors(cell.doors)
-        await doors.open()
+        doors = Doors()
+        for pair, door in cell.doors.items():
+            await doors.open(door, leads_to(pair))
         try:
             await until_exit(cell, heard)
         finally:

@@ -10,7 +10,7 @@ import pytest
 
 from longshore.domain.network import Address
 from longshore.interceptor import doors
-from longshore.interceptor.doors import Doors
+from longshore.interceptor.doors import Doors, leads_to
 
 pytestmark = pytest.mark.anyio
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.anyio
 async def door_to(host: str, port: int) -> AsyncIterator[tuple[str, int]]:
     """An open door; where it is."""
     with socket.create_server(("127.0.0.1", 0)) as door:
-        opened = Doors({Address(host, port): door})
-        await opened.open()
+        opened = Doors()
+        await opened.open(door, leads_to(Address(host, port)))
         try:
             yield door.getsockname()
         finally:

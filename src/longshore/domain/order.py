@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from longshore.domain.ids import Digest, InterceptorId, ProjectId, RunId
 from longshore.domain.network import Network
+from longshore.domain.secret import Plaintext
 from longshore.domain.task import Limits, SuccessRule
 
 
@@ -30,7 +31,8 @@ class Room:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """The right to carry out one attempt of a run until `until`. The fence tells late twins apart."""
+    """The right to carry out one attempt of a run until `until`. The fence tells late twins apart;
+    `token` lets the handler call the platform until its run is over."""
 
     run: RunId
     attempt: int
@@ -38,6 +40,7 @@ class Lease:
     fence: str
     until: datetime
     limits: Limits
+    token: Plaintext | None = None
 
 
 class Phase(StrEnum):

@@ -45,11 +45,13 @@ class Project:
 
 
 class TokenKind(StrEnum):
-    """BEARER is for scripts, SESSION is a browser's cookie, LOGIN is a link that becomes a session once."""
+    """BEARER is for scripts, SESSION is a browser's cookie, LOGIN is a link that becomes a session once,
+    RUN is a handler's for as long as its run lasts."""
 
     BEARER = "bearer"
     SESSION = "session"
     LOGIN = "login"
+    RUN = "run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +71,12 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who calls, in which role."""
+    """Who calls, in which role. `is_run`: a handler does, with the token of its run."""
 
     name: str
     role: Role
     project_id: ProjectId | None
+    is_run: bool = False
 
     def may(self, scope: Scope) -> bool:
         """Whether this caller's role reaches that far."""

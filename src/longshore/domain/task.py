@@ -38,6 +38,8 @@ RESERVED_ENVIRONMENT = frozenset(
         "INPUT_DIR",
         "LONGSHORE_PROJECT",
         "LONGSHORE_RUN_ID",
+        "LONGSHORE_TOKEN",
+        "LONGSHORE_URL",
         "task_parameters",
     }
 )

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -22,34 +22,34 @@ CONNECT_WITHIN_S = 10.0
 _log = structlog.get_logger()
 
 
+Behind = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+"""What becomes of somebody who has come in. The door is closed behind them afterwards."""
+
+
 @dataclass(slots=True)
 class Doors:
-    """The open doors of one cell, and who goes through them. More connections at once than `MOST_CONNECTIONS`
-    are closed at once; each holds at most two pieces of `PIECE_BYTES` on their way."""
+    """The open doors of one cell, and who is inside. More than `MOST_CONNECTIONS` at once are turned away;
+    each holds a few pieces of `PIECE_BYTES` on their way."""
 
-    doors: Mapping[Address, socket.socket]
     _servers: list[asyncio.Server] = field(default_factory=list)
-    _going: set["asyncio.Task[None]"] = field(default_factory=set)
+    _inside: set["asyncio.Task[None]"] = field(default_factory=set)
 
-    async def open(self) -> None:
-        """Begin to accept."""
-        for pair, door in self.doors.items():
-            await self._open(pair, door)
+    async def open(self, door: socket.socket, behind: Behind) -> None:
+        """Begin to accept at a listening socket, which stays its owner's."""
 
-    async def _open(self, pair: Address, door: socket.socket) -> None:
         async def arrived(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
-            if task is None or len(self._going) >= MOST_CONNECTIONS:
-                await _close(writer)
+            if task is None or len(self._inside) >= MOST_CONNECTIONS:
+                await closed(writer)
                 return
-            self._going.add(task)
+            self._inside.add(task)
             try:
-                await _carry(pair, reader, writer)
+                await behind(reader, writer)
             except asyncio.CancelledError:
                 pass  # the run is over
             finally:
-                self._going.discard(task)
-                await _close(writer)
+                self._inside.discard(task)
+                await closed(writer)
 
         self._servers.append(await asyncio.start_server(arrived, sock=door.dup(), limit=PIECE_BYTES))
 
@@ -57,29 +57,44 @@ class Doors:
         """Accept no more, end what goes on, and wait for it."""
         for server in self._servers:
             server.close()
-        going = list(self._going)
-        for task in going:
+        inside = list(self._inside)
+        for task in inside:
             task.cancel()
-        await asyncio.gather(*going, return_exceptions=True)
+        await asyncio.gather(*inside, return_exceptions=True)
         self._servers.clear()
 
 
-async def _carry(pair: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Connect and carry both ways until both have ended. A pair that does not answer closes the door."""
-    try:
-        async with asyncio.timeout(CONNECT_WITHIN_S):
-            there, back = await _connected(pair)
-    except (OSError, TimeoutError, Forbidden) as error:
-        _log.info("an allowed address does not answer", address=str(pair), reason=str(error))
-        return
+def leads_to(pair: Address) -> Behind:
+    """A door to exactly this pair. When it does not answer the door closes again."""
+
+    async def behind(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                there, back = await _connected(pair)
+        except (OSError, TimeoutError, Forbidden) as error:
+            _log.info("an allowed address does not answer", address=str(pair), reason=str(error))
+            return
+        try:
+            await carried(reader, writer, there, back)
+        finally:
+            await closed(back)
+
+    return behind
+
+
+async def carried(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    there: asyncio.StreamReader,
+    back: asyncio.StreamWriter,
+) -> None:
+    """Carry both ways until both have ended, or one has broken off."""
     try:
         async with asyncio.TaskGroup() as both:
             both.create_task(_pour(reader, back))
             both.create_task(_pour(there, writer))
     except* OSError:
         pass
-    finally:
-        await _close(back)
 
 
 async def _connected(pair: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -113,7 +128,8 @@ async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
         sink.write_eof()
 
 
-async def _close(writer: asyncio.StreamWriter) -> None:
+async def closed(writer: asyncio.StreamWriter) -> None:
+    """Close it, however it went."""
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from longshore.domain.order import Invocation
+from longshore.domain.secret import Plaintext
+from longshore.ports.sandbox import PLATFORM_PORT
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
@@ -32,7 +34,9 @@ def identity(invocation: Invocation, at: datetime) -> Identity:
     )
 
 
-def environment_of(invocation: Invocation, named: Identity, runtime: str) -> Mapping[str, str]:
+def environment_of(
+    invocation: Invocation, named: Identity, runtime: str, token: Plaintext | None = None
+) -> Mapping[str, str]:
     """Everything in os.environ. As on Lambda a task may change search paths, language and time zone; the
     reserved names win over its own."""
     return {
@@ -55,6 +59,8 @@ def environment_of(invocation: Invocation, named: Identity, runtime: str) -> Map
         "INPUT_DIR": INPUT_DIR,
         "LONGSHORE_RUN_ID": invocation.run,
         "LONGSHORE_PROJECT": invocation.project,
+        "LONGSHORE_URL": f"http://127.0.0.1:{PLATFORM_PORT}",
+        **({} if token is None else {"LONGSHORE_TOKEN": token.reveal()}),
     }
 
 

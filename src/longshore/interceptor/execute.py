@@ -26,17 +26,18 @@ from longshore.domain.order import Invocation, Lease
 from longshore.domain.run import RunResult, RunState, Step, Usage
 from longshore.domain.runtime import runtime
 from longshore.interceptor import verdict
-from longshore.interceptor.doors import Doors
+from longshore.interceptor.doors import Doors, leads_to
 from longshore.interceptor.environment import Identity, environment_of, identity
 from longshore.interceptor.heartbeat import Heartbeat, insist
 from longshore.interceptor.outputs import Output, collect
 from longshore.interceptor.packages import PackageCache
+from longshore.interceptor.platform_door import platform
 from longshore.interceptor.runtimes import Runtimes
 from longshore.interceptor.tail import Tail
 from longshore.interceptor.verdict import Verdict
 from longshore.ports.clock import Clock
 from longshore.ports.link import Link
-from longshore.ports.sandbox import Cell, CellSpec, Exit, Sandbox
+from longshore.ports.sandbox import PLATFORM_PORT, Cell, CellSpec, Exit, Sandbox
 from longshore.runtime_api.server import Call, InitFailed, Response, RuntimeApi
 
 INIT_AT_LEAST_S = 10.0
@@ -74,6 +75,7 @@ class Executor:
     runtimes: Runtimes
     packages: PackageCache
     clock: Clock
+    platform_url: str = "http://127.0.0.1:8700"
 
     async def carry_out(self, lease: Lease) -> None:
         """Everything between a lease and its end. Never raises: a run must not take the agent down."""
@@ -155,7 +157,8 @@ class Attempt:
 
     async def result(self) -> RunResult:
         """Carry it out and say how it ended."""
-        masks = Masks(self.invocation.masks)
+        token = self.heart.lease.token
+        masks = Masks((*self.invocation.masks, *([] if token is None else [token.reveal()])))
         runtime_id, notice = self.machine.runtimes.stand_in(runtime(self.invocation.runtime))
         self.notices += [notice] if notice else []
         self.notices += ["a secret shorter than 4 characters is not masked in the log"] * bool(masks.unmasked)
@@ -248,20 +251,28 @@ class Attempt:
         """Load the handler's code, then give it the event. From here on the run counts as started."""
         for sentence in (*self.invocation.notices, *self.notices):
             tail.platform(f"WARNING {sentence}")
-        api, doors = RuntimeApi(cell.runtime_api), Doors(cell.doors)
+        api, doors = RuntimeApi(cell.runtime_api), Doors()
         await api.start()
         try:
-            await doors.open()
+            await self._open(doors, cell)
             if not await self.heart.started():
                 return verdict.cancelled(self.heart.stopped.result())
             tail.platform(f"START RequestId: {self.invocation.run} Version: $LATEST")
             named = identity(self.invocation, self.clock.now())
-            environment = environment_of(self.invocation, named, runtime_id)
+            environment = environment_of(self.invocation, named, runtime_id, self.heart.lease.token)
             await cell.assign(environment, self.invocation.handler)
             return await self._init(cell, api, masks) or await self._invoke(cell, api, named, masks)
         finally:
             await doors.close()
             await api.close()
+
+    async def _open(self, doors: Doors, cell: Cell) -> None:
+        """Whoever connects in the cell's own network is the handler; on another it must show its token."""
+        is_private = cell.platform.getsockname()[1] == PLATFORM_PORT
+        token = self.heart.lease.token if is_private else None
+        await doors.open(cell.platform, platform(self.machine.platform_url, token))
+        for pair, door in cell.doors.items():
+            await doors.open(door, leads_to(pair))
 
     async def _init(self, cell: Cell, api: RuntimeApi, masks: Masks) -> Verdict | None:
         """Wait until the code is loaded; the verdict when it is not going to be."""

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from longshore.domain.network import Address, Network, NetworkMode
 
+PLATFORM_PORT = 9002
 CLOSED = Network(NetworkMode.NONE)
 _SIGNAL_WORDS: Mapping[int, str] = {
     signal.SIGABRT: "aborted",

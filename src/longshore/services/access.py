@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may come in: tokens, login links, sessions, projects."""
 
-import hashlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from longshore.domain.errors import Invalid, NotFound, Unauthenticated
+from longshore.domain.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from longshore.domain.ids import ProjectId, TokenId, new_id
 from longshore.domain.names import checked
 from longshore.domain.project import Actor, Project, Role, Scope, Token, TokenKind
 from longshore.ports.clock import Clock
 from longshore.ports.store import Page, Store, Work
+from longshore.services.tokens import hashed, made
 
-PREFIX = "lsh_"
 LOGIN_LINK_LIVES = timedelta(minutes=30)
 SESSION_LIVES = timedelta(days=7)
 USED_AT_GRAIN = timedelta(minutes=1)
@@ -30,14 +28,20 @@ class AccessService:
     async def authenticate(self, value: str, *, kind: TokenKind = TokenKind.BEARER) -> Actor:
         """Whose token this is; raises Unauthenticated for an unknown, expired or other kind of token."""
         now = self.clock.now()
-        token = await self.store.read(lambda work: work.tokens.by_hash(_hash(value)))
-        if token is None or token.kind is not kind:
+        token = await self.store.read(lambda work: work.tokens.by_hash(hashed(value)))
+        taken = {kind, TokenKind.RUN} if kind is TokenKind.BEARER else {kind}
+        if token is None or token.kind not in taken:
             raise Unauthenticated("this token is not known here; make one with: longshore token create")
         if token.expires_at is not None and token.expires_at <= now:
             raise Unauthenticated(f"the token {token.name} expired at {token.expires_at:%Y-%m-%d %H:%M} UTC")
         if token.used_at is None or now - token.used_at > USED_AT_GRAIN:
             await self.store.write(lambda work: work.tokens.used(token.id, now))
-        return Actor(name=token.name, role=token.role, project_id=token.project_id)
+        return Actor(
+            name=token.name,
+            role=token.role,
+            project_id=token.project_id,
+            is_run=token.kind is TokenKind.RUN,
+        )
 
     async def project(self, slug: str, actor: Actor) -> Project:
         """A project that the caller reaches; NotFound for any other, whether it exists or not."""
@@ -127,6 +131,7 @@ class AccessService:
 
     async def login_link(self, actor: Actor) -> tuple[str, datetime]:
         """A code that opens one browser session with the caller's own reach, once."""
+        _not_a_run(actor)
         token, value = await self._issue(
             actor.name, actor.role, actor.project_id, kind=TokenKind.LOGIN, lives=LOGIN_LINK_LIVES
         )
@@ -134,9 +139,10 @@ class AccessService:
 
     async def login(self, value: str) -> tuple[str, datetime]:
         """A session for a login link's code or a bearer token; the code is used up by it."""
-        token = await self.store.read(lambda work: work.tokens.by_hash(_hash(value)))
+        token = await self.store.read(lambda work: work.tokens.by_hash(hashed(value)))
         kind = token.kind if token and token.kind is TokenKind.LOGIN else TokenKind.BEARER
         actor = await self.authenticate(value, kind=kind)
+        _not_a_run(actor)
         if token and kind is TokenKind.LOGIN:
             await self.store.write(lambda work: work.tokens.remove(token.id))
         session, session_value = await self._issue(
@@ -148,7 +154,7 @@ class AccessService:
         """End a session; ending an unknown one is harmless."""
 
         def change(work: Work) -> None:
-            token = work.tokens.by_hash(_hash(value))
+            token = work.tokens.by_hash(hashed(value))
             if token is not None and token.kind is TokenKind.SESSION:
                 work.tokens.remove(token.id)
 
@@ -157,21 +163,12 @@ class AccessService:
     async def _issue(
         self, name: str, role: Role, project: ProjectId | None, *, kind: TokenKind, lives: timedelta | None
     ) -> tuple[Token, str]:
-        value = PREFIX + secrets.token_urlsafe(32)
-        now = self.clock.now()
-        token = Token(
-            id=TokenId(new_id(now)),
-            name=name,
-            role=role,
-            project_id=project,
-            hash=_hash(value),
-            kind=kind,
-            created_at=now,
-            expires_at=now + lives if lives else None,
-        )
+        token, value = made(name, role, project, kind=kind, at=self.clock.now(), lives=lives)
         await self.store.write(lambda work: work.tokens.add(token))
         return token, value
 
 
-def _hash(value: str) -> str:
-    return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
+def _not_a_run(actor: Actor) -> None:
+    """What a run may do ends with it, so it makes nothing that would outlive it."""
+    if actor.is_run:
+        raise Forbidden("the token of a run opens no session")

@@ -30,6 +30,7 @@ from longshore.ports.store import Store, Work
 from longshore.ports.vault import Vault
 from longshore.services.runs import expandable, unknown_secrets_reason
 from longshore.services.secrets import context_of
+from longshore.services.tokens import of_run, run_token_id
 
 LEASE = timedelta(seconds=30)
 QUEUE_LIVES = timedelta(hours=6)
@@ -59,10 +60,11 @@ class Dispatch:
     async def claim(self, me: Interceptor, room: Room) -> Lease | None:
         """Take the oldest queued run that fits; the table is asked before the bell is waited for, so that a
         run whose bell was lost is found by whoever comes next."""
-        run = await self._take(me, room)
-        if run is None:
+        taken = await self._take(me, room)
+        if taken is None:
             await self.broker.wait(me.location, CLAIM_WAITS_S)
-            run = await self._take(me, room)
+            taken = await self._take(me, room)
+        run, token = taken or (None, None)
         if run is None or run.fence is None or run.lease_until is None:
             return None
         self.notifier.notify(RunChanged(run=run))
@@ -73,14 +75,15 @@ class Dispatch:
             fence=run.fence,
             until=run.lease_until,
             limits=run.limits,
+            token=token,
         )
 
-    async def _take(self, me: Interceptor, room: Room) -> Run | None:
+    async def _take(self, me: Interceptor, room: Room) -> tuple[Run, Plaintext] | None:
         now = self.clock.now()
         fence = secrets.token_hex(16)
 
-        def change(work: Work) -> Run | None:
-            return work.runs.claim(
+        def change(work: Work) -> tuple[Run, Plaintext] | None:
+            run = work.runs.claim(
                 me.location,
                 room,
                 holder=me.id,
@@ -89,6 +92,12 @@ class Dispatch:
                 at=now,
                 until=now + LEASE,
             )
+            if run is None:
+                return None
+            token, value = of_run(run, now)
+            work.tokens.remove(token.id)
+            work.tokens.add(token)
+            return run, value
 
         taking = asyncio.ensure_future(self.store.write(change))
         try:
@@ -96,9 +105,11 @@ class Dispatch:
         except asyncio.CancelledError:
             # The row may be taken all the same, and nobody would hear of it until the lease has run out.
             with contextlib.suppress(LongshoreError):
-                run = await taking
-                if run is not None:
-                    await self.give_up(run, reason="the interceptor stopped asking as it was given this run")
+                taken = await taking
+                if taken is not None:
+                    await self.give_up(
+                        taken[0], reason="the interceptor stopped asking as it was given this run"
+                    )
             raise
 
     async def redeem(self, lease: Lease) -> Invocation:
@@ -213,6 +224,7 @@ class Dispatch:
                 notices=(*run.notices, *result.notices),
             )
             work.runs.save(ended, expecting=run.state, attempt=lease.attempt, fence=lease.fence)
+            work.tokens.remove(run_token_id(run.id))
             return ended
 
         ended = await self.store.write(change)
@@ -256,6 +268,7 @@ class Dispatch:
             else:
                 moved = held.moved(RunState.QUEUED if again else RunState.LOST, now, reason=reason)
             work.runs.save(moved, expecting=run.state, attempt=run.attempt, fence=run.fence)
+            work.tokens.remove(run_token_id(run.id))
             return moved
 
         try:

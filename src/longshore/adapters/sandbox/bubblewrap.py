@@ -29,7 +29,7 @@ from longshore.adapters.sandbox.watch import Watch
 from longshore.adapters.sandbox.wires import Wiring
 from longshore.domain.errors import Unavailable
 from longshore.domain.network import NetworkMode
-from longshore.ports.sandbox import Cell, CellSpec, Isolation
+from longshore.ports.sandbox import PLATFORM_PORT, Cell, CellSpec, Isolation
 
 CHECK_TIMEOUT_S = 30
 _MB = 2**20
@@ -156,7 +156,7 @@ def launcher(spec: CellSpec, control: int, *, is_open: bool) -> list[str]:
     """The launcher's words inside; it limits itself, and with it all that it starts. On the host's network
     it takes whatever ports are free."""
     words = [spec.python, "-I", "-S", f"{BOOTSTRAP}/launcher.py", f"control={control}"]
-    words += ["port=0", "platform=0"] if is_open else ["port=9001", "platform=9002"]
+    words += ["port=0", "platform=0"] if is_open else ["port=9001", f"platform={PLATFORM_PORT}"]
     return [*words, "output=/output", "adopt=0"]
 
 
