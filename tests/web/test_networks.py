@@ -78,3 +78,22 @@ async def test_an_editor_puts_no_code_into_a_task_on_the_machines_network(
 
     assert (put.status_code, changed.status_code) == (403, 403)
     assert (await api.get("/tasks/echo")).json()["package"] == made.json()["task"]["package"]
+
+
+async def test_the_machines_loopback_is_for_admins_to_allow(
+    app: FastAPI, api: httpx.AsyncClient, house: House, project: Project
+) -> None:
+    await api.put("/buckets/tasks/objects/echo.zip", content=a_zip())
+    async with await as_editor(app, house, project) as editor:
+        refused = [
+            await editor.post("/tasks", json={**DRAFT, "allow": [pair]})
+            for pair in ("127.0.0.1:6379", "localhost:6379", "[::ffff:127.0.0.1]:80", "169.254.169.254:80")
+        ]
+        made = await editor.post("/tasks", json={**DRAFT, "allow": ["mail.example.com:25"]})
+        await api.patch("/tasks/echo", json={"allow": ["127.0.0.1:1025"]})
+        kept = await editor.patch("/tasks/echo", json={"description": "still allowed"})
+
+    assert [one.status_code for one in refused] == [403] * 4
+    assert "allowing that takes the role admin" in refused[0].text
+    assert made.status_code == 201
+    assert kept.json()["task"]["allow"] == ["127.0.0.1:1025"]

@@ -30,6 +30,16 @@ class NetworkMode(StrEnum):
     HOST = "host"
 
 
+Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def is_close(ip: Ip) -> bool:
+    """Whether an IP is of the machine's own loopback or link, however it is written."""
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return ip.is_loopback or ip.is_link_local or ip.is_unspecified
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
     """A host (a name, or an IP without brackets) and a port."""
@@ -41,7 +51,7 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
-    def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    def ip(self) -> Ip | None:
         """The host as a number; None for a name other than localhost."""
         if self.host == "localhost":
             return ipaddress.IPv4Address("127.0.0.1")
@@ -49,6 +59,11 @@ class Address:
             return ipaddress.ip_address(self.host)
         except ValueError:
             return None
+
+    @property
+    def is_close(self) -> bool:
+        """Whether it is the machine's own loopback or its link, where a cloud's metadata are, too."""
+        return self.ip is not None and is_close(self.ip)
 
     @property
     def is_loopback(self) -> bool:

@@ -136,13 +136,19 @@ class Task:
         """What its runs reach."""
         return Network(self.network, tuple(address(text) for text in self.allow))
 
-    def check_may_save(self, actor: Actor) -> None:
-        """Raise Forbidden for code on the machine's own network that comes from anybody but an admin."""
-        if self.network is NetworkMode.HOST and not actor.may(Scope.ADMIN):
+    def check_may_save(self, actor: Actor, *, before: "Task | None" = None) -> None:
+        """Raise Forbidden for what opens the machine itself to the task's code, unless an admin saves it: its
+        network (then with each new package too), or an address of its loopback that was not allowed yet."""
+        if actor.may(Scope.ADMIN):
+            return
+        if self.network is NetworkMode.HOST:
             raise Forbidden(
                 f"the task {self.name} has the network of its machine (network: host); saving it, its package"
                 " too, takes the role admin"
             )
+        for text in self.allow:
+            if address(text).is_close and (before is None or text not in before.allow):
+                raise Forbidden(f"{text} is on the machine that runs it; allowing that takes the role admin")
 
 
 def check_environment(environment: Mapping[str, str]) -> None:

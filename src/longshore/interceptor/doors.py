@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from longshore.domain.errors import Forbidden
-from longshore.domain.network import Address
+from longshore.domain.network import Address, is_close
 
 MOST_CONNECTIONS = 64
 PIECE_BYTES = 64 * 1024
@@ -102,7 +102,7 @@ async def _connected(pair: Address) -> tuple[asyncio.StreamReader, asyncio.Strea
     are allowed by number only."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(pair.host, pair.port, type=socket.SOCK_STREAM)
-    if pair.ip is None and any(_is_close(str(one[4][0])) for one in found):
+    if pair.ip is None and any(_leads_home(str(one[4][0])) for one in found):
         raise Forbidden(f"{pair.host} is on this machine or its link; allow it by its number")
     last: OSError = OSError(f"{pair.host} has no address")
     for *_, where in found:
@@ -113,11 +113,8 @@ async def _connected(pair: Address) -> tuple[asyncio.StreamReader, asyncio.Strea
     raise last
 
 
-def _is_close(host: str) -> bool:
-    ip = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return ip.is_loopback or ip.is_link_local or ip.is_unspecified
+def _leads_home(host: str) -> bool:
+    return is_close(ipaddress.ip_address(host.partition("%")[0]))
 
 
 async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

@@ -80,7 +80,7 @@ class BucketService:
                 users = work.tasks.using_package(project.id, key)
                 followers = [task for task in users if task.package != package.digest]
                 for task in followers:
-                    task.check_may_save(actor)
+                    task.check_may_save(actor, before=task)
                     work.tasks.update(_with_package(task, package))
                 return tuple(task.name for task in followers)
 

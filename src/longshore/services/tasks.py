@@ -198,7 +198,7 @@ class TaskService:
             changed = replace(
                 apply(task), revision=task.revision + 1, updated_at=now, updated_by=actor.name
             ).checked()
-            changed.check_may_save(actor)
+            changed.check_may_save(actor, before=task)
             work.tasks.update(Revision(task=changed, at=now, by=actor.name, why=why))
             return changed
 
