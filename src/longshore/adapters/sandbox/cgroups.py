@@ -200,6 +200,17 @@ def kill_each(list_processes: Callable[[], Sequence[int]]) -> None:
         kill_all(found)
 
 
+def sweep_all(places: Iterable[Path]) -> None:
+    """Sweep several. All of them thaw first: who is frozen in one tree of version 1 does not die for another,
+    and each would be waited for in vain."""
+    found = list(places)
+    for place in found:
+        for one in [*place.glob("*/"), place]:
+            _thaw(one)
+    for place in found:
+        sweep(place)
+
+
 def sweep(place: Path) -> None:
     """Kill everybody in a group and below, and remove it. For groups that a dead server has left."""
     until = time.monotonic() + PATIENCE_S

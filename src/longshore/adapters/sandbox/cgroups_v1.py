@@ -15,7 +15,7 @@ from longshore.adapters.sandbox.cgroups import (
     kill_all,
     kill_each,
     numbers,
-    sweep,
+    sweep_all,
     write,
 )
 
@@ -137,8 +137,7 @@ class GroupsV1:
 
     def close(self) -> None:
         """Kill and remove."""
-        for place in self.places:
-            sweep(place)
+        sweep_all(self.places)
 
 
 def _limit(at: Mapping[str, Path], quota: Quota) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from longshore.adapters.sandbox import kin
-from longshore.adapters.sandbox.cgroups import Groups, kill_all, sweep
+from longshore.adapters.sandbox.cgroups import Groups, kill_all, sweep_all
 from longshore.adapters.sandbox.cgroups_found import open_groups
 from longshore.adapters.sandbox.rooms import write_etc
 from longshore.adapters.sandbox.seccomp import program, this_machine
@@ -165,8 +165,8 @@ def _remove_if_dead(home: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         kill_all([one for pid in kin.naming(f"{home}/bootstrap") for one in kin.descendants(pid)])
         with contextlib.suppress(FileNotFoundError):
-            for line in (home / "groups").read_text(encoding="utf-8").splitlines():
-                sweep(Path(line))
+            lines = (home / "groups").read_text(encoding="utf-8").splitlines()
+            sweep_all(Path(line) for line in lines)
         remove_tree(home)
     except BlockingIOError:
         return
