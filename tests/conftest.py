@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.e2e.server import Server
 
 
 @pytest.fixture
@@ -26,3 +27,21 @@ def shared_runtimes() -> Iterator[None]:
     if before == str(place):
         del os.environ["LONGSHORE_RUNTIMES"]
     shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A directory that the sandbox's users can traverse, as pytest's own temporary ones cannot."""
+    place = Path(tempfile.mkdtemp(prefix="longshore-test-"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def server(place: Path) -> Iterator[Server]:
+    """One server for all tests of a module."""
+    one = Server(place / "data").start()
+    yield one
+    one.stop()
+    one.api.close()

@@ -4,7 +4,6 @@
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,17 +31,6 @@ def handler(event, context):
         time.sleep(event["pause"])
     return {"statusCode": 200, "counted": event["lines"]}
 """
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    place = Path(tempfile.mkdtemp(prefix="longshore-test-"))
-    place.chmod(0o755)
-    one = Server(place / "data").start()
-    yield one
-    one.stop()
-    one.api.close()
-    shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

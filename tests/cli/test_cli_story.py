@@ -3,11 +3,9 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +23,6 @@ def handler(event, context):
     return {"version": 1, "word": event["word"], "times": event["times"]}
 """
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    """A directory that the sandbox's users can traverse, as pytest's own temporary ones cannot."""
-    place = Path(tempfile.mkdtemp(prefix="longshore-test-"))
-    place.chmod(0o755)
-    yield place
-    shutil.rmtree(place, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def server(place: Path) -> Iterator[Server]:
-    """A server with a data directory of its own."""
-    one = Server(place / "data").start()
-    yield one
-    one.stop()
-    one.api.close()
 
 
 @pytest.fixture

@@ -3,10 +3,7 @@
 
 import os
 import re
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,17 +20,6 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     broken = [link for link in _LINK.findall(page.read_text()) if not (page.parent / link).exists()]
 
     assert broken == []
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    place = Path(tempfile.mkdtemp(prefix="longshore-test-"))
-    place.chmod(0o755)
-    one = Server(place / "data").start()
-    yield one
-    one.stop()
-    one.api.close()
-    shutil.rmtree(place, ignore_errors=True)
 
 
 def test_the_quickstart_does_what_it_says(server: Server, tmp_path: Path) -> None:

@@ -8,15 +8,14 @@
 """
 
 import json
-import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from longshore.cli.ending import Misused
 from longshore.domain.parameters import ParameterType, type_json
+from longshore.domain.strict_json import finite, no_constant
 
 _DECLARATION = re.compile(
     r"(?P<name>[^=:!]+)"
@@ -98,20 +97,9 @@ def event(given: str) -> type_json:
 def json_of(text: str, what: str) -> type_json:
     """Strict JSON; raises Misused saying where it is not."""
     try:
-        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        return json.loads(text, parse_constant=no_constant, parse_float=finite)
     except (ValueError, RecursionError) as error:
         raise Misused(f"{what} is not JSON: {error}") from None
-
-
-def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not a JSON value")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError(f"the number {digits[:40]} is too large")
-    return number
 
 
 def _text_of(file: Path) -> str:

@@ -9,6 +9,7 @@ from longshore.cli.ending import Refused
 from longshore.cli.output import Moment
 from longshore.domain.parameters import type_json
 from longshore.domain.run import RunState
+from longshore.domain.strict_json import no_constant
 
 if TYPE_CHECKING:
     from longshore.cli.client import Api, Document
@@ -33,13 +34,9 @@ def with_whole_result(api: "Api", run: "Document") -> "Document":
 def _value(text: str) -> type_json:
     """The JSON value; the text itself where it is not strict JSON, such as NaN."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=no_constant)
     except ValueError:
         return text
-
-
-def _no_constant(word: str) -> type_json:
-    raise ValueError(word)
 
 
 def verdict(run: "Document") -> "Document":

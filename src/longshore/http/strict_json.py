@@ -6,12 +6,11 @@ surrogate pairs that no database can store. Each would surface far from here, as
 """
 
 import json
-import math
 import re
 from collections.abc import Iterable
-from typing import NoReturn
 
 from longshore.domain.parameters import MAX_EVENT_DEPTH, type_json
+from longshore.domain.strict_json import finite, no_constant
 
 MAX_DEPTH = MAX_EVENT_DEPTH + 1
 """An event and the object around it; well below what serializers follow (255)."""
@@ -21,9 +20,7 @@ _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 def strict_json(text: str) -> type_json:
     """The value; raises ValueError with a sentence that says what is wrong with it."""
     try:
-        value = json.loads(
-            text, object_pairs_hook=_members, parse_constant=_refuse_constant, parse_float=_finite
-        )
+        value = json.loads(text, object_pairs_hook=_members, parse_constant=no_constant, parse_float=finite)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     if text.count("[") + text.count("{") > MAX_DEPTH:
@@ -43,17 +40,6 @@ def _members(pairs: list[tuple[str, type_json]]) -> dict[str, type_json]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the member {twice[:80]!r} is there twice")
     return members
-
-
-def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not a JSON value")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError(f"the number {digits[:40]} is too large")
-    return number
 
 
 def _check_depth(value: type_json) -> None:

@@ -154,10 +154,6 @@ class TaskService:
         """Raises NotFound."""
         return await self.store.read(lambda work: work.tasks.by_name(project.id, name))
 
-    async def package_of(self, task: Task) -> Package:
-        """The package that a task points at."""
-        return await self.store.read(lambda work: work.packages.get(task.project_id, task.package))
-
     async def list(self, project: Project, page: Page) -> Sequence[tuple[Task, Run | None]]:
         """Tasks by name, each with its newest run."""
 
