@@ -33,8 +33,10 @@ from longshore.domain.order import Room
 from longshore.interceptor.agent import Agent
 from longshore.interceptor.execute import Executor
 from longshore.interceptor.packages import PackageCache
+from longshore.interceptor.pool import Pool
 from longshore.interceptor.runtimes import look, prepare
 from longshore.interceptor.slots import machine_cores, machine_memory_mb
+from longshore.interceptor.warm import Environments
 from longshore.ports.packages import Archives
 from longshore.ports.store import Store
 from longshore.services.access import AccessService
@@ -94,6 +96,8 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
         room = Room(
             cpus=settings.cpu_cores or machine_cores(), memory_mb=settings.memory_mb or machine_memory_mb()
         )
+        executor = Executor(dispatch, Pool(sandbox), Environments(room.memory_mb), runtimes, cache, clock)
+        stack.push_async_callback(executor.close)
         me = Interceptor(
             id=InterceptorId(new_id(clock.now())),
             name=socket.gethostname(),
@@ -117,7 +121,7 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
             fleet=FleetService(store, clock),
             dispatch=dispatch,
             sweeper=Sweeper(store, broker, dispatch, clock),
-            agent=Agent(me, dispatch, Executor(dispatch, sandbox, runtimes, cache, clock), Slots(total=room)),
+            agent=Agent(me, dispatch, executor, Slots(total=room)),
             version=__version__,
             base_url=base_url,
         )

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from longshore.ports.sandbox import Cell, CellSpec, CellUsage, Exit, Isolation
+from longshore.domain.errors import Unavailable
+from longshore.ports.sandbox import Cell, CellSpec, CellUsage, Exit, Frame, Isolation
 
 
 class OpenCell:
@@ -31,7 +32,7 @@ class OpenCell:
         self._process: subprocess.Popen[bytes] | None = None
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._waiting: asyncio.Task[None] | None = None
-        self.killed = False
+        self.killed = self.held = False
 
     @property
     def runtime_api(self) -> socket.socket:
@@ -66,6 +67,32 @@ class OpenCell:
             self._exit.set_result(Exit(signal=-code, oom_killed=oom))
         else:
             self._exit.set_result(Exit(code=code, oom_killed=oom))
+
+    async def furnish(self, spec: CellSpec) -> None:
+        raise Unavailable("nothing is prepared here")
+
+    def over_limit(self) -> bool:
+        return self._oom.is_set()
+
+    def has_strays(self) -> bool:
+        return False
+
+    async def hold(self) -> None:
+        self.held = True
+
+    async def rest(self) -> None:
+        await self.hold()
+        self._empty()
+
+    async def resume(self, inputs: Mapping[str, Path]) -> None:
+        if self.killed or self._exit.done():
+            raise Unavailable("it has ended")
+        self.held = False
+        self._empty()
+
+    def _empty(self) -> None:
+        for file in (self._place / "output").iterdir():
+            file.unlink()
 
     async def exited(self) -> Exit:
         return await asyncio.shield(self._exit)
@@ -120,6 +147,9 @@ class OpenSandbox:
         cell = OpenCell(spec, self.oom)
         self.cells.append(cell)
         return cell
+
+    async def prepare(self, frame: Frame, environment: Mapping[str, str]) -> Cell | None:
+        return None
 
     async def close(self) -> None:
         for cell in self.cells:

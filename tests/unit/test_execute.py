@@ -21,11 +21,13 @@ from longshore.domain.logs import LogLine, Stream
 from longshore.domain.order import Invocation, Lease
 from longshore.domain.run import RunResult, RunState
 from longshore.domain.task import Limits
-from longshore.interceptor import execute, heartbeat
+from longshore.interceptor import attempt, heartbeat
 from longshore.interceptor.execute import Executor
 from longshore.interceptor.packages import PackageCache
+from longshore.interceptor.pool import Pool
 from longshore.interceptor.pythons import own
 from longshore.interceptor.runtimes import PreparedRuntime, Runtimes
+from longshore.interceptor.warm import Environments
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +55,8 @@ class Machine:
     def __post_init__(self) -> None:
         cache = PackageCache(self.home / "cache", ZipArchives(), ())
         here = Here(self.home, {own().id: own()})
-        self.executor = Executor(self.link, self.sandbox, here, cache, SystemClock())
+        pool, environments = Pool(self.sandbox), Environments(4096)
+        self.executor = Executor(self.link, pool, environments, here, cache, SystemClock())
 
     async def carry_out(self, code: str, **more: object) -> RunResult:
         """The end of a run of that code."""
@@ -74,6 +77,7 @@ async def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setattr(heartbeat, "EVERY_S", 0.02)
     built = Machine(tmp_path, MemoryLink(), OpenSandbox())
     yield built
+    await built.executor.close()
     await built.sandbox.close()
 
 
@@ -319,7 +323,7 @@ async def test_a_bug_of_ours_fails_the_run_and_not_the_agent(
     def broken(invocation: Invocation, *_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(execute, "environment_of", broken)
+    monkeypatch.setattr(attempt, "environment_of", broken)
 
     result = await machine.carry_out(SLEEPS)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from longshore.domain.task import OnLost, SuccessRule
+from longshore.domain.task import OnLost, Reuse, SuccessRule
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="How many items at most.")]
@@ -64,3 +64,6 @@ Environment = Annotated[
 Location = Annotated[str | None, typer.Option("--location", metavar="L", help="Where its runs go.")]
 Success = Annotated[SuccessRule | None, typer.Option("--success", help="What makes a run succeeded.")]
 WhenLost = Annotated[OnLost | None, typer.Option("--on-lost", help="When the machine of a run is lost.")]
+Reused = Annotated[
+    Reuse | None, typer.Option("--reuse", help="Whether a run's environment serves the next run too.")
+]

@@ -34,6 +34,7 @@ def create(
     location: options.Location = None,
     success: options.Success = None,
     on_lost: options.WhenLost = None,
+    reuse: options.Reused = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Upload a package to bucket `tasks` and make a task that runs it."""
@@ -49,6 +50,7 @@ def create(
             "location": location,
             "success": success,
             "on_lost": on_lost,
+            "reuse": reuse,
         }
     )
     with connected() as api:
@@ -92,6 +94,7 @@ def update(
     location: options.Location = None,
     success: options.Success = None,
     on_lost: options.WhenLost = None,
+    reuse: options.Reused = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Change what is given and leave the rest. Parameters and variables are changed one by one."""
@@ -104,6 +107,7 @@ def update(
             "location": location,
             "success": success,
             "on_lost": on_lost,
+            "reuse": reuse,
         }
     )
     limits = task_fields.limits(cpus=cpus, memory=memory, timeout=timeout, disk=disk)

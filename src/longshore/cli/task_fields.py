@@ -72,6 +72,7 @@ def sheet(task: "Document") -> None:
             ("location", task["location"]),
             ("success", task["success"]),
             ("on_lost", task["on_lost"]),
+            ("reuse", task["reuse"]),
             *(("parameter", declaration(one)) for one in task["parameters"]),
             *(("env", f"{name}={value}") for name, value in task["environment"].items()),
         ]

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from longshore.domain.ids import Digest, InterceptorId, ProjectId, RunId
-from longshore.domain.task import Limits, SuccessRule
+from longshore.domain.task import Limits, Reuse, SuccessRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,7 @@ class Invocation:
     event: bytes
     limits: Limits
     success: SuccessRule
+    reuse: Reuse = Reuse.AUTO
     environment: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, Digest] = field(default_factory=dict)
     masks: tuple[str, ...] = ()

@@ -57,6 +57,13 @@ class OnLost(StrEnum):
     RUN_AGAIN = "run_again"
 
 
+class Reuse(StrEnum):
+    """Whether the environment of a run that ended well serves the task's next one."""
+
+    AUTO = "auto"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a run may take. `cpus` may be a fraction; `timeout_s` counts from the handler's start."""
@@ -100,6 +107,7 @@ class Task:
     location: str = DEFAULT_LOCATION
     success: SuccessRule = SuccessRule.STATUS_CODE
     on_lost: OnLost = OnLost.GIVE_UP
+    reuse: Reuse = Reuse.AUTO
     revision: int = 1
     created_at: datetime
     updated_at: datetime

@@ -12,6 +12,11 @@ REGION = "us-east-1"
 ACCOUNT = "000000000000"
 OUTPUT_DIR = "/output"
 INPUT_DIR = "/var/input"
+# what an interpreter, its C library and the client look at once, when they start
+_AT_THE_START = (
+    *("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "GLIBC_", "GCONV_", "OPENSSL_", "HOME", "AWS_LAMBDA_LOG_"),
+    "AWS_LAMBDA_EXEC_WRAPPER",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,29 +37,45 @@ def identity(invocation: Invocation, at: datetime) -> Identity:
     )
 
 
+def starting_environment(runtime: str) -> Mapping[str, str]:
+    """What an interpreter starts with before it is known for whom: the same for every task."""
+    return {**_UNRESERVED, **_fixed(runtime)}
+
+
+def starts_alike(environment: Mapping[str, str]) -> bool:
+    """Whether a task's interpreter may start before its environment is known."""
+    return not any(name.startswith(_AT_THE_START) for name in environment)
+
+
 def environment_of(invocation: Invocation, named: Identity, runtime: str) -> Mapping[str, str]:
     """Everything in os.environ. As on Lambda a task may change search paths, language and time zone; the
     reserved names win over its own."""
     return {
         **_UNRESERVED,
         **invocation.environment,
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_EXECUTION_ENV": f"AWS_Lambda_{runtime}",
+        **_fixed(runtime),
         "AWS_LAMBDA_FUNCTION_NAME": invocation.task,
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(invocation.limits.memory_mb),
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "AWS_LAMBDA_LOG_GROUP_NAME": named.log_group,
         "AWS_LAMBDA_LOG_STREAM_NAME": named.log_stream,
+        "_HANDLER": invocation.handler,
+        "LONGSHORE_RUN_ID": invocation.run,
+        "LONGSHORE_PROJECT": invocation.project,
+    }
+
+
+def _fixed(runtime: str) -> Mapping[str, str]:
+    return {
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{runtime}",
         "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
         "LAMBDA_TASK_ROOT": "/var/task",
         "LAMBDA_RUNTIME_DIR": "/var/runtime",
-        "_HANDLER": invocation.handler,
         "OUTPUT_DIR": OUTPUT_DIR,
         "INPUT_DIR": INPUT_DIR,
-        "LONGSHORE_RUN_ID": invocation.run,
-        "LONGSHORE_PROJECT": invocation.project,
     }
 
 

@@ -53,6 +53,7 @@ class Runtimes:
     home: Path
     pythons: Mapping[str, Python]
     _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _ready: dict[str, PreparedRuntime] = field(default_factory=dict)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -71,8 +72,12 @@ class Runtimes:
 
     async def prepared(self, id_: str) -> PreparedRuntime:
         """A runtime ready to be mounted, prepared now if it is not yet; raises Unavailable saying why not."""
-        async with self._locks[id_]:
-            return await asyncio.to_thread(_prepare, self.home, self.pythons[id_])
+        ready = self._ready.get(id_)
+        if ready is None or not ready.directory.exists():
+            async with self._locks[id_]:
+                ready = await asyncio.to_thread(_prepare, self.home, self.pythons[id_])
+            self._ready[id_] = ready
+        return ready
 
 
 async def look(home: Path) -> Runtimes:

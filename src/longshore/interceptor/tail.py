@@ -11,6 +11,7 @@ control plane slows the handler's prints; past the cap of a run everything is re
 """
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -61,10 +62,11 @@ class Tail:
         self._pending: deque[LogLine] = deque()
         self._pending_bytes = 0
         self._kept_bytes = self._kept_lines = 0
-        self._full = self._over = self._hurry = self._paused = self._in_flight = False
+        self._full = self._over = self._paused = self._in_flight = False
         self._sources: list[_Source] = []
         self._ended = asyncio.Event()
         self._wake = asyncio.Event()
+        self._last = asyncio.Event()
         self._sent = asyncio.Event()
         self._sending: asyncio.Task[None] | None = None
 
@@ -86,8 +88,7 @@ class Tail:
 
     async def drain(self, seconds: float) -> None:
         """Wait for the end of both pipes, so long at most; then nothing more is read."""
-        self._hurry = True
-        self._wake.set()
+        self._hurry()
         try:
             async with asyncio.timeout(seconds):
                 await self._ended.wait()
@@ -95,14 +96,19 @@ class Tail:
             for source in self._sources:
                 source.last_look()
 
+    def cut(self) -> None:
+        """The run is over, its cell goes on: what has been written by now is the run's, nothing later is."""
+        self._hurry()
+        for source in self._sources:
+            source.last_look()
+
     async def close(self, *, within: float = CLOSE_WITHIN_S) -> None:
         """Hand over what is left, and let go of everything. May be called again."""
         for source in self._sources:
             source.close()
         if self._sending is None:
             return
-        self._hurry = True
-        self._wake.set()
+        self._hurry()
         try:
             async with asyncio.timeout(within):
                 while (self._pending or self._in_flight) and not self._over:
@@ -114,6 +120,11 @@ class Tail:
             self._over = True
             self._sending.cancel()
             await asyncio.gather(self._sending, return_exceptions=True)
+
+    def _hurry(self) -> None:
+        """No more company is waited for."""
+        self._last.set()
+        self._wake.set()
 
     # --- lines in -------------------------------------------------------------------------------------
 
@@ -184,8 +195,8 @@ class Tail:
         """Hand over batch after batch. Lines wait for company a moment, unless there is no time."""
         while True:
             await self._wake.wait()
-            if len(self._pending) < BATCH_LINES and not self._hurry:
-                await asyncio.sleep(GATHER_S)
+            if len(self._pending) < BATCH_LINES and not self._last.is_set():
+                await self._gather()
             while self._pending:
                 self._in_flight = True
                 await self._deliver(self._batch())
@@ -193,10 +204,15 @@ class Tail:
                 self._sent.set()
                 if self._paused and self._is_roomy():
                     self._resume()
-                if len(self._pending) < BATCH_LINES and not self._hurry:
+                if len(self._pending) < BATCH_LINES and not self._last.is_set():
                     break
             if not self._pending:
                 self._wake.clear()
+
+    async def _gather(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_S):
+                await self._last.wait()
 
     def _batch(self) -> list[LogLine]:
         batch: list[LogLine] = []

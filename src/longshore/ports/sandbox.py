@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The walls around one handler.
 
-    launch(spec) ─▶ Cell ─▶ assign(environment, handler) ─▶ ... Runtime API ... ─▶ kill()
+    launch(spec) ───────────────────▶ Cell ─▶ assign(environment, handler) ─▶ ... Runtime API ... ─▶ kill()
+    prepare(frame) ─▶ furnish(spec) ──▲                                           hold() ─▶ resume()
 
 A cell that was launched has its mounts, limits and a launcher waiting inside, but no secret and no code of
 anybody running. `assign` sends the environment in and starts the runtime; from then on it talks to whoever
 accepts connections on `runtime_api`.
+
+`prepare` does ahead of need all that is nobody's: the runtime waits inside with its client imported, and
+`furnish` makes the cell a task's. Between two runs of one task a cell can `rest`: everything in it is held.
 """
 
 import signal
@@ -33,16 +37,39 @@ class CellSpec:
 
     `runtime_root` is mounted at /var/lang (None: the interpreter lives in /usr), `runtime_dir` at
     /var/runtime, `package_dir` at /var/task, each file of `inputs` below /var/input; all read-only. /tmp and
-    /output take `disk_mb` MB each. `python` is the interpreter's path inside the cell.
+    /output take `disk_mb` MB each. `python` is the interpreter's path inside the cell. Only a cell that is
+    being prepared has no package.
     """
 
     runtime_root: Path | None
     python: str
     runtime_dir: Path
-    package_dir: Path
+    package_dir: Path | None
     inputs: Mapping[str, Path] = field(default_factory=dict)
     cpus: float
     memory_mb: int
+    disk_mb: int
+    pids: int
+
+    @property
+    def frame(self) -> "Frame":
+        """The part that is settled when a cell starts."""
+        return Frame(
+            runtime_root=self.runtime_root,
+            python=self.python,
+            runtime_dir=self.runtime_dir,
+            disk_mb=self.disk_mb,
+            pids=self.pids,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What a cell is before it is anybody's; the fields mean what they mean in CellSpec."""
+
+    runtime_root: Path | None
+    python: str
+    runtime_dir: Path
     disk_mb: int
     pids: int
 
@@ -95,6 +122,11 @@ class Cell(Protocol):
         """The same for standard error."""
         ...
 
+    async def furnish(self, spec: CellSpec) -> None:
+        """Make a prepared cell that of a task: its package, its inputs, its limits. Once, before `assign`.
+        Raises Unavailable when it cannot be; the cell is to be killed then."""
+        ...
+
     async def assign(self, environment: Mapping[str, str], handler: str) -> None:
         """Start the runtime with exactly this environment; once a cell. Raises Unavailable when the launcher
         is not there any more."""
@@ -102,6 +134,28 @@ class Cell(Protocol):
 
     async def exited(self) -> Exit:
         """Wait for the end of the runtime's process. May be awaited by several, cancelled, asked again."""
+        ...
+
+    def over_limit(self) -> bool:
+        """Whether the memory limit has ended anything in here."""
+        ...
+
+    def has_strays(self) -> bool:
+        """Whether a run has left processes behind, beside the runtime's own."""
+        ...
+
+    async def hold(self) -> None:
+        """Hold everything in the cell still. May be called again. Raises Unavailable when it cannot be; the
+        cell is to be killed then."""
+        ...
+
+    async def rest(self) -> None:
+        """Hold it, and empty /output. Raises Unavailable like `hold`."""
+        ...
+
+    async def resume(self, inputs: Mapping[str, Path]) -> None:
+        """Let it go on for another run, rested or not: with these inputs, an empty /output and usage that
+        counts from here. Raises Unavailable like `hold`."""
         ...
 
     async def terminate(self) -> None:
@@ -114,7 +168,7 @@ class Cell(Protocol):
         ...
 
     def usage(self) -> CellUsage:
-        """What has been taken so far; after `kill` what was measured last."""
+        """What the run has taken so far; after `kill` what was measured last."""
         ...
 
     def output(self) -> int:
@@ -130,6 +184,11 @@ class Sandbox(Protocol):
 
     async def launch(self, spec: CellSpec) -> Cell:
         """A fresh cell; raises Unavailable with what is missing on this machine."""
+        ...
+
+    async def prepare(self, frame: Frame, environment: Mapping[str, str]) -> Cell | None:
+        """A cell whose runtime has started with this environment and waits to be furnished; None where cells
+        cannot be prepared. Raises Unavailable with what is missing on this machine."""
         ...
 
     async def close(self) -> None:

@@ -324,6 +324,7 @@ def _invocation(run: Run, task: Task, slug: str, values: Mapping[str, Plaintext]
         event=json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"),
         limits=run.limits,
         success=task.success,
+        reuse=task.reuse,
         environment=environment,
         inputs=run.inputs,
         masks=tuple(value.reveal() for value in values.values()),

@@ -13,7 +13,7 @@ from longshore.domain.project import Actor, Project
 from longshore.domain.run import Run
 from longshore.domain.runtime import runtime
 from longshore.domain.secret import references
-from longshore.domain.task import DEFAULT_LOCATION, Limits, OnLost, Revision, SuccessRule, Task
+from longshore.domain.task import DEFAULT_LOCATION, Limits, OnLost, Reuse, Revision, SuccessRule, Task
 from longshore.ports.clock import Clock
 from longshore.ports.store import Page, Store, Work
 from longshore.services.packages import PackageService
@@ -34,6 +34,7 @@ class TaskDraft:
     location: str = DEFAULT_LOCATION
     success: SuccessRule = SuccessRule.STATUS_CODE
     on_lost: OnLost = OnLost.GIVE_UP
+    reuse: Reuse = Reuse.AUTO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,7 @@ class TaskChanges:
     location: str | None = None
     success: SuccessRule | None = None
     on_lost: OnLost | None = None
+    reuse: Reuse | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,7 @@ class TaskService:
             location=draft.location.strip(),
             success=draft.success,
             on_lost=draft.on_lost,
+            reuse=draft.reuse,
             created_at=now,
             updated_at=now,
             updated_by=actor.name,
@@ -115,6 +118,7 @@ class TaskService:
                 location=(changes.location or task.location).strip(),
                 success=changes.success or task.success,
                 on_lost=changes.on_lost or task.on_lost,
+                reuse=changes.reuse or task.reuse,
             )
             if package is None:
                 return changed

@@ -23,11 +23,13 @@ from longshore.adapters.sandbox.limits import Bounds, made, quota
 from longshore.adapters.sandbox.rooms import BOOTSTRAP, GID, LANG, UID, mounts, system
 from longshore.adapters.sandbox.slots import Slot
 from longshore.adapters.sandbox.trouble import explained
+from longshore.adapters.sandbox.var import Copies, Var
 from longshore.adapters.sandbox.watch import Watch
 from longshore.domain.errors import Unavailable
-from longshore.ports.sandbox import Cell, CellSpec, Isolation
+from longshore.ports.sandbox import Cell, CellSpec, Frame, Isolation
 
 CHECK_TIMEOUT_S = 30
+PREPARING_CPUS, PREPARING_MB = 1.0, 128
 _MB = 2**20
 WALLS = (
     *("--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
@@ -45,6 +47,7 @@ class Bubblewrap:
         self._setpriv = setpriv
         self._bounds = Bounds(home.groups.controllers, walls=True)
         self._watch = Watch()
+        self._copies = Copies(home.copies)
         self._live: set[LiveCell] = set()
 
     @property
@@ -55,14 +58,40 @@ class Bubblewrap:
 
     async def launch(self, spec: CellSpec) -> Cell:
         """Some 60 ms, half of them Python's own start."""
-        spec = slots.within_reach(spec)
+        return await self._launch(slots.within_reach(spec))
+
+    async def prepare(self, frame: Frame, environment: Mapping[str, str]) -> Cell | None:
+        """The same, and the time that the runtime takes to import its client."""
+        spec = CellSpec(
+            runtime_root=frame.runtime_root,
+            python=frame.python,
+            runtime_dir=frame.runtime_dir,
+            package_dir=None,
+            disk_mb=frame.disk_mb,
+            pids=frame.pids,
+            cpus=PREPARING_CPUS,
+            memory_mb=PREPARING_MB,
+        )
+        cell = await self._launch(slots.within_reach(spec))
+        try:
+            await cell.prepare(environment)
+        except BaseException:
+            await cell.kill()
+            raise
+        return cell
+
+    async def _launch(self, spec: CellSpec) -> LiveCell:
         with contextlib.ExitStack() as undo:
             slot = slots.take()
             if slot is not None:
                 undo.callback(slot.give_back)
-            group = made(self._home.groups, self._home.next_name(), quota(spec))
+            name = self._home.next_name()
+            group = made(self._home.groups, name, quota(spec))
             undo.callback(group.remove)
-            plan = self._plan(spec, slot, group)
+            var = Var(self._home.cells / name)
+            undo.callback(var.remove)
+            furnished(var, spec)
+            plan = self._plan(spec, slot, group, var)
             undo.pop_all()
         cell = await launch(plan, self._watch)
         self._live = {one for one in self._live if not one.is_over} | {cell}
@@ -74,6 +103,20 @@ class Bubblewrap:
         self._live.clear()
         await self._watch.close()
         await asyncio.to_thread(self._home.close)
+
+    async def _move_in(self, var: Var, spec: CellSpec) -> Path:
+        """Have a package and inputs appear in a cell that is there already."""
+        package = spec.package_dir
+        if package is None:
+            raise Unavailable("a cell is furnished with a package")
+        copy = self._copies.spare(package)
+        if copy is None and self._copies.is_small(package):
+            copy = self._copies.fresh(package)
+        if copy is None:
+            copy = await asyncio.to_thread(self._copies.fresh, package)
+        copy.rename(var.task)
+        var.lay(spec.inputs)
+        return package
 
     async def check(self) -> None:
         """Put up the walls once around a program that does nothing; Unavailable with the way to mend them."""
@@ -104,24 +147,35 @@ class Bubblewrap:
         if done.returncode:
             raise Unavailable(explained(done.stderr.decode("utf-8", "replace").strip()))
 
-    def _plan(self, spec: CellSpec, slot: Slot | None, group: Group) -> Plan:
-        room = [*mounts(spec, bootstrap=self._home.bootstrap, etc=self._home.etc), "--chdir", "/var/task"]
+    def _plan(self, spec: CellSpec, slot: Slot | None, group: Group, var: Var) -> Plan:
+        home = self._home
+        room = mounts(spec.frame, spec.package_dir, var=var.at, bootstrap=home.bootstrap, etc=home.etc)
+        room += ["--chdir", "/" if spec.package_dir is None else "/var/task"]
         before = slots.drop(slot, self._setpriv)
+        moved_in: list[Path] = []
 
         def command(doors: Doors) -> Sequence[str]:
             numbers = ["--seccomp", str(doors.filter), "--info-fd", str(doors.info)]
             library = ["--setenv", "LD_LIBRARY_PATH", f"{LANG}/lib"] if spec.runtime_root else []
-            inside = ["--", *launcher(spec, doors.control), *self._bounds.words(spec)]
+            inside = ["--", *launcher(spec, doors.control), *self._bounds.words(spec.frame)]
             return joining(group, [*before, self._bwrap, *WALLS, *room, *library, *numbers, *inside])
 
+        async def furnish(wanted: CellSpec) -> None:
+            moved_in.append(await self._move_in(var, slots.within_reach(wanted)))
+
         def let_go() -> None:
+            for package in moved_in:
+                self._copies.give_back(package, var.task)
+            var.remove()
             if slot is not None:
                 slot.give_back()
 
         return Plan(
             command=command,
+            furnish=furnish if spec.package_dir is None else None,
+            lay=var.lay,
             walls=True,
-            filter=self._home.filter,
+            filter=home.filter,
             group=group,
             memory_limit=spec.memory_mb * _MB,
             dress=_as_it_is,
@@ -129,6 +183,15 @@ class Bubblewrap:
             stragglers=list,
             let_go=let_go,
         )
+
+
+def furnished(var: Var, spec: CellSpec) -> None:
+    """Make a cell's /var with what it has from its start."""
+    try:
+        var.make(mounted=spec.package_dir is not None)
+        var.lay(spec.inputs)
+    except OSError as error:
+        raise Unavailable(f"no room for the sandbox's inputs: {error}") from error
 
 
 def launcher(spec: CellSpec, control: int) -> list[str]:

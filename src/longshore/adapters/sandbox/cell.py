@@ -11,20 +11,25 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from longshore.adapters.sandbox import kin
 from longshore.adapters.sandbox.cgroups import Group, kill_all
 from longshore.adapters.sandbox.child import Child
 from longshore.adapters.sandbox.control import Control, Ready
+from longshore.adapters.sandbox.limits import quota
 from longshore.adapters.sandbox.meter import Meter
+from longshore.adapters.sandbox.sweeping import empty
 from longshore.adapters.sandbox.watch import Watch
 from longshore.domain.errors import Unavailable
-from longshore.ports.sandbox import CellUsage, Exit
+from longshore.ports.sandbox import CellSpec, CellUsage, Exit
 
 GRACE_S = 0.4
 PATIENCE_S = 5.0
+STILL_WITHIN_S = 0.5
+_MB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,10 @@ class First:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
     """What a cell is made of. `first` is the first process in its pid namespace, if it has one;
-    `stragglers` finds processes that left the family, where that is possible; `dress` puts the real places
-    of this cell into an environment; `let_go` runs when all is over."""
+    `own_processes` is how many there are while a handler has started none; `stragglers` finds processes that
+    left the family, where that is possible; `dress` puts the real places of this cell into an environment;
+    `furnish` brings a package and inputs into a cell that started without, `lay` exchanges the inputs;
+    `let_go` runs when all is over."""
 
     child: Child
     control: Control
@@ -58,7 +65,10 @@ class Body:
     stdout: int
     stderr: int
     first: First | None
+    own_processes: int
     dress: Callable[[Mapping[str, str], int], Mapping[str, str]]
+    furnish: Callable[[CellSpec], Awaitable[None]] | None
+    lay: Callable[[Mapping[str, Path]], None]
     stragglers: Callable[[], Sequence[int]]
     let_go: Callable[[], None]
 
@@ -73,10 +83,12 @@ class LiveCell:
         self._meter = Meter(body.child.pid, body.group, memory_limit)
         self._oom = False
         self._assigned = False
+        self._is_first = body.furnish is None
+        self._resting = self._stopped = self._is_tidy = False
+        self._has_inputs = True
         self._loop = asyncio.get_running_loop()
         self._exit = self._loop.create_task(self._wait_for_exit())
         self._killed: asyncio.Task[None] | None = None
-        watch.add(self)
 
     @property
     def is_over(self) -> bool:
@@ -98,18 +110,100 @@ class LiveCell:
         """Where the handler's standard error arrives."""
         return self._body.stderr
 
+    async def prepare(self, environment: Mapping[str, str]) -> None:
+        """Have the runtime started before it is known for whom; what it takes until then is nobody's."""
+        await self._body.control.prepare(environment)
+        if not await self._body.control.prepared:
+            raise Unavailable("the sandbox's runtime did not start ahead of its task")
+
+    async def furnish(self, spec: CellSpec) -> None:
+        """Limits first: what a package brings must fit into them."""
+        if self._assigned or self._killed is not None or self._body.furnish is None:
+            raise Unavailable("only a sandbox that was prepared takes a package")
+        try:
+            self._body.group.limit(quota(spec))
+            self._meter.limit = spec.memory_mb * _MB
+            await self._body.furnish(spec)
+        except OSError as error:
+            raise Unavailable(f"the package could not be brought into its sandbox: {error}") from error
+
     async def assign(self, environment: Mapping[str, str], handler: str) -> None:
         """Hand in what makes this cell somebody's."""
         if self._assigned or self._killed is not None:
             raise Unavailable("this sandbox has had its handler; a run needs a fresh one")
         self._assigned = True
         self._meter.begin()
+        self._watch.add(self)
         port = self._ready.runtime_api.getsockname()[1]
         await self._body.control.start(self._body.dress(environment, port), handler)
 
     async def exited(self) -> Exit:
         """How the runtime's process ended."""
         return await asyncio.shield(self._exit)
+
+    def over_limit(self) -> bool:
+        """As the memory watch saw it, or the kernel."""
+        return self._oom or self._body.group.oom_kills() > 0
+
+    def has_strays(self) -> bool:
+        """More than there were before there was a handler."""
+        return len(self._meter.processes()) > self._body.own_processes
+
+    async def hold(self) -> None:
+        """Held by the kernel where there is a control group, else one by one."""
+        if self._resting:
+            return
+        self._watch.discard(self)
+        try:
+            async with asyncio.timeout(STILL_WITHIN_S):
+                await self._hold()
+        except (OSError, TimeoutError) as error:
+            raise Unavailable(f"the sandbox could not be held still: {error}") from error
+        if self._killed is not None or self._exit.done():
+            raise Unavailable("the sandbox has ended")
+
+    async def rest(self) -> None:
+        """While nobody can interfere."""
+        await self.hold()
+        try:
+            await empty(self._ready.output)
+            self._is_tidy = True
+        except OSError as error:
+            raise Unavailable(f"the sandbox's output could not be removed: {error}") from error
+
+    async def _hold(self) -> None:
+        self._resting = True
+        if self._body.group.freeze():
+            while not self._body.group.is_frozen():  # noqa: ASYNC110  (the kernel rings no bell)
+                await asyncio.sleep(0.001)
+            return
+        self._stopped = True
+        if not kin.stop(self._body.child.pid):
+            raise OSError("its processes multiply too fast")
+
+    async def resume(self, inputs: Mapping[str, Path]) -> None:
+        """What a handler has left is put away while it cannot interfere."""
+        if self._killed is not None or self._exit.done():
+            raise Unavailable("the sandbox has ended")
+        try:
+            if not self._is_tidy:
+                await empty(self._ready.output)
+            if inputs or self._has_inputs:
+                self._body.lay(inputs)
+        except OSError as error:
+            raise Unavailable(f"the sandbox could not be made ready for another run: {error}") from error
+        self._is_first = self._is_tidy = False
+        self._has_inputs = bool(inputs)
+        self._meter.begin_again()
+        self._thaw()
+        self._watch.add(self)
+
+    def _thaw(self) -> None:
+        if self._resting:
+            self._resting = False
+            self._body.group.thaw()
+            if self._stopped:
+                kin.signal_all(kin.descendants(self._body.child.pid)[1:], signal.SIGCONT)
 
     async def terminate(self) -> None:
         """By the launcher, which knows the runtime's process."""
@@ -142,13 +236,16 @@ class LiveCell:
     async def _wait_for_exit(self) -> Exit:
         report = await self._body.control.report
         if report is not None:
-            self._meter.seen(report.peak_bytes, report.cpu_ms)
+            if self._is_first:
+                self._meter.seen(report.peak_bytes, report.cpu_ms)
+            elif not self._meter.usage.peak_memory_mb:  # it has the most of all runs together
+                self._meter.seen(report.peak_bytes)
             code = os.waitstatus_to_exitcode(report.status)
         else:
             code = (await self._body.child.ended).code
             code = 128 - code if code > 128 else code
-        oom = self._oom or self._body.group.oom_kills() > 0
-        return Exit(code=code if code >= 0 else None, signal=-code if code < 0 else None, oom_killed=oom)
+        signal_ = -code if code < 0 else None
+        return Exit(code=code if code >= 0 else None, signal=signal_, oom_killed=self.over_limit())
 
     async def _kill(self) -> None:
         self._watch.discard(self)
@@ -161,10 +258,12 @@ class LiveCell:
 
     def _end_processes(self) -> None:
         """The first process takes its namespace along, whatever the others are up to; outside bwrap's own
-        process then ends by itself and is not left to strangers. Without one, all by name."""
+        process then ends by itself and is not left to strangers. Without one, all by name. Whoever is frozen
+        dies when it thaws."""
         self._body.group.hurry()
         if self._body.first is not None:
             self._body.first.kill()
+            self._body.group.thaw()
             return
         self._body.group.kill()
         for _ in range(20):

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from longshore.adapters.sandbox import kin
+
 PERIOD_US = 100_000
 PATIENCE_S = 2.0
 
@@ -34,6 +36,22 @@ class Group(Protocol):
 
     def joining(self) -> Sequence[Path]:
         """Files that a process writes 0 to, to come in."""
+        ...
+
+    def limit(self, quota: Quota) -> None:
+        """Set other limits than it was made with. Raises OSError."""
+        ...
+
+    def freeze(self) -> bool:
+        """Hold everybody in it still, which takes a moment; False where groups cannot do that."""
+        ...
+
+    def is_frozen(self) -> bool:
+        """Whether the moment is over."""
+        ...
+
+    def thaw(self) -> None:
+        """Let them go on; harmless when they do."""
         ...
 
     def anonymous(self) -> int | None:
@@ -102,6 +120,20 @@ class Bare:
         """Nothing to join."""
         return ()
 
+    def limit(self, quota: Quota) -> None:
+        """Nothing is limited."""
+
+    def freeze(self) -> bool:
+        """Others must do it."""
+        return False
+
+    def is_frozen(self) -> bool:
+        """Never."""
+        return False
+
+    def thaw(self) -> None:
+        """Nobody is held."""
+
     def anonymous(self) -> int | None:
         """Unknown."""
         return None
@@ -141,21 +173,17 @@ def write(path: Path, text: str) -> None:
         os.close(number)
 
 
-def table(path: Path) -> dict[str, int]:
-    """A control file of lines `name number`; empty when it is gone."""
-    try:
-        rows = [line.split() for line in path.read_text(encoding="ascii").splitlines()]
-    except OSError:
-        return {}
-    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+def entry(path: str, name: str) -> int | None:
+    """The number of one line in a control file of lines `name number`; None when it is not there."""
+    text = b"\n" + kin.content(path)
+    at = text.find(b"\n%s " % name.encode())
+    words = text[at + 1 :].split(None, 2) if at >= 0 else []
+    return int(words[1]) if len(words) > 1 and words[1].isdigit() else None
 
 
-def numbers(path: Path) -> list[int]:
+def numbers(path: Path | str) -> list[int]:
     """A control file of numbers, one a line; empty when it is gone."""
-    try:
-        return [int(line) for line in path.read_text(encoding="ascii").split()]
-    except OSError:
-        return []
+    return [int(word) for word in kin.content(str(path)).split()]
 
 
 def kill_all(pids: Iterable[int]) -> None:
@@ -170,6 +198,17 @@ def kill_each(list_processes: Callable[[], Sequence[int]]) -> None:
     until = time.monotonic() + 0.2
     while (found := list_processes()) and time.monotonic() < until:
         kill_all(found)
+
+
+def sweep_all(places: Iterable[Path]) -> None:
+    """Sweep several. All of them thaw first: who is frozen in one tree of version 1 does not die for another,
+    and each would be waited for in vain."""
+    found = list(places)
+    for place in found:
+        for one in [*place.glob("*/"), place]:
+            _thaw(one)
+    for place in found:
+        sweep(place)
 
 
 def sweep(place: Path) -> None:

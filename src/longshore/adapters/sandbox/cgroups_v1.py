@@ -11,11 +11,11 @@ from longshore.adapters.sandbox.cgroups import (
     PERIOD_US,
     Group,
     Quota,
+    entry,
     kill_all,
     kill_each,
     numbers,
-    sweep,
-    table,
+    sweep_all,
     write,
 )
 
@@ -32,27 +32,48 @@ class GroupV1:
         """One file a tree."""
         return [directory / "cgroup.procs" for directory in sorted(set(self.at.values()))]
 
+    def limit(self, quota: Quota) -> None:
+        """In every tree."""
+        _limit(self.at, quota)
+
+    def freeze(self) -> bool:
+        """By the freezer's tree."""
+        if "freezer" not in self.at:
+            return False
+        write(self.at["freezer"] / "freezer.state", "FROZEN")
+        return True
+
+    def is_frozen(self) -> bool:
+        """`FREEZING` on the way there; the kernel looks again whenever it is asked."""
+        return (self.at["freezer"] / "freezer.state").read_text(encoding="ascii").strip() == "FROZEN"
+
+    def thaw(self) -> None:
+        """By the freezer's tree."""
+        if "freezer" in self.at:
+            with contextlib.suppress(OSError):
+                write(self.at["freezer"] / "freezer.state", "THAWED")
+
     def anonymous(self) -> int | None:
         """`rss` here is anonymous memory alone, whatever its name says."""
         if "memory" not in self.at:
             return None
-        return table(self.at["memory"] / "memory.stat").get("rss", 0)
+        return entry(f"{self.at['memory']}/memory.stat", "rss") or 0
 
     def cpu_ms(self) -> float | None:
         """In steps of nanoseconds."""
         if "cpuacct" not in self.at:
             return None
-        return sum(numbers(self.at["cpuacct"] / "cpuacct.usage")) / 1e6
+        return sum(numbers(f"{self.at['cpuacct']}/cpuacct.usage")) / 1e6
 
     def oom_kills(self) -> int:
         """Counted since Linux 4.13."""
-        return (
-            table(self.at["memory"] / "memory.oom_control").get("oom_kill", 0) if "memory" in self.at else 0
-        )
+        if "memory" not in self.at:
+            return 0
+        return entry(f"{self.at['memory']}/memory.oom_control", "oom_kill") or 0
 
     def processes(self) -> list[int] | None:
         """Everybody is in every tree."""
-        return numbers(next(iter(self.at.values())) / "cgroup.procs")
+        return numbers(f"{next(iter(self.at.values()))}/cgroup.procs")
 
     def hurry(self) -> None:
         """No quota any more."""
@@ -69,8 +90,7 @@ class GroupV1:
         with contextlib.suppress(OSError):
             _freeze(freezer)
         kill_all(numbers(freezer / "cgroup.procs"))
-        with contextlib.suppress(OSError):
-            write(freezer / "freezer.state", "THAWED")
+        self.thaw()
 
     def remove(self) -> bool:
         """Trees are independent: what is empty goes."""
@@ -117,14 +137,15 @@ class GroupsV1:
 
     def close(self) -> None:
         """Kill and remove."""
-        for place in self.places:
-            sweep(place)
+        sweep_all(self.places)
 
 
 def _limit(at: Mapping[str, Path], quota: Quota) -> None:
     if "memory" in at:
+        with contextlib.suppress(OSError):  # only where swap is accounted; never below the other, so up first
+            write(at["memory"] / "memory.memsw.limit_in_bytes", str(quota.memory))
         write(at["memory"] / "memory.limit_in_bytes", str(quota.memory))
-        with contextlib.suppress(OSError):  # only where swap is accounted
+        with contextlib.suppress(OSError):  # and down last
             write(at["memory"] / "memory.memsw.limit_in_bytes", str(quota.memory))
     if "pids" in at:
         write(at["pids"] / "pids.max", str(quota.pids))

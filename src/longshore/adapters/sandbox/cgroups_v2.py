@@ -11,10 +11,10 @@ from longshore.adapters.sandbox.cgroups import (
     PERIOD_US,
     Group,
     Quota,
+    entry,
     kill_each,
     numbers,
     sweep,
-    table,
     write,
 )
 
@@ -33,22 +33,40 @@ class GroupV2:
         """The one file."""
         return [self.at / "cgroup.procs"]
 
+    def limit(self, quota: Quota) -> None:
+        """In the files of its controllers."""
+        _limit(self.at, self.controllers, quota)
+
+    def freeze(self) -> bool:
+        """Every group can, with controllers or without."""
+        write(self.at / "cgroup.freeze", "1")
+        return True
+
+    def is_frozen(self) -> bool:
+        """The kernel says so when the last one has come to rest."""
+        return entry(f"{self.at}/cgroup.events", "frozen") == 1
+
+    def thaw(self) -> None:
+        """Harmless when nobody is held."""
+        with contextlib.suppress(OSError):
+            write(self.at / "cgroup.freeze", "0")
+
     def anonymous(self) -> int | None:
         """Without tmpfs, which counts as shmem."""
-        return table(self.at / "memory.stat").get("anon", 0) if "memory" in self.controllers else None
+        return entry(f"{self.at}/memory.stat", "anon") or 0 if "memory" in self.controllers else None
 
     def cpu_ms(self) -> float | None:
         """Counted in every group, also without the controller."""
-        usage = table(self.at / "cpu.stat").get("usage_usec")
+        usage = entry(f"{self.at}/cpu.stat", "usage_usec")
         return None if usage is None else usage / 1000
 
     def oom_kills(self) -> int:
         """Here and below."""
-        return table(self.at / "memory.events").get("oom_kill", 0)
+        return entry(f"{self.at}/memory.events", "oom_kill") or 0
 
     def processes(self) -> list[int] | None:
         """Who is in."""
-        return numbers(self.at / "cgroup.procs")
+        return numbers(f"{self.at}/cgroup.procs")
 
     def hurry(self) -> None:
         """No quota any more."""
@@ -62,10 +80,9 @@ class GroupV2:
             write(self.at / "cgroup.kill", "1")
         except OSError:
             with contextlib.suppress(OSError):
-                write(self.at / "cgroup.freeze", "1")
+                self.freeze()
             kill_each(lambda: self.processes() or [])
-            with contextlib.suppress(OSError):
-                write(self.at / "cgroup.freeze", "0")
+            self.thaw()
 
     def remove(self) -> bool:
         """Only an empty one goes."""
@@ -102,15 +119,19 @@ class GroupsV2:
         sweep(self.at)
 
     def _limit(self, at: Path, quota: Quota) -> None:
-        if "memory" in self.controllers:
-            write(at / "memory.max", str(quota.memory))
-            write(at / "memory.oom.group", "1")
-            with contextlib.suppress(OSError):  # only where the kernel swaps
-                write(at / "memory.swap.max", "0")
-        if "pids" in self.controllers:
-            write(at / "pids.max", str(quota.pids))
-        if "cpu" in self.controllers:
-            write(at / "cpu.max", f"{max(1000, int(quota.cpus * PERIOD_US))} {PERIOD_US}")
+        _limit(at, self.controllers, quota)
+
+
+def _limit(at: Path, controllers: frozenset[str], quota: Quota) -> None:
+    if "memory" in controllers:
+        write(at / "memory.max", str(quota.memory))
+        write(at / "memory.oom.group", "1")
+        with contextlib.suppress(OSError):  # only where the kernel swaps
+            write(at / "memory.swap.max", "0")
+    if "pids" in controllers:
+        write(at / "pids.max", str(quota.pids))
+    if "cpu" in controllers:
+        write(at / "cpu.max", f"{max(1000, int(quota.cpus * PERIOD_US))} {PERIOD_US}")
 
 
 def open_v2(own: Path, name: str) -> GroupsV2 | None:

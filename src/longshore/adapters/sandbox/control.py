@@ -36,7 +36,8 @@ class Report:
 
 
 class Control:
-    """`ready` and `report` come true once; None there means that the launcher fell silent before."""
+    """`ready`, `prepared` and `report` come true once; None or False there means that the launcher fell
+    silent before."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
@@ -45,10 +46,15 @@ class Control:
         self._heard = b""
         self.ready: asyncio.Future[Ready | None] = self._loop.create_future()
         self.report: asyncio.Future[Report | None] = self._loop.create_future()
+        self.prepared: asyncio.Future[bool] = self._loop.create_future()
         self._loop.add_reader(end.fileno(), self._hear)
 
+    async def prepare(self, environment: Mapping[str, str]) -> None:
+        """Have the runtime started as far as it goes without a handler."""
+        await self._say("prepare", "", *(f"{name}={value}" for name, value in environment.items()))
+
     async def start(self, environment: Mapping[str, str], handler: str) -> None:
-        """Have the runtime started."""
+        """Have the runtime started, or the one that waits given its handler."""
         pairs = [f"{name}={value}" for name, value in environment.items()]
         odd = [name for name in environment if not name or "=" in name]
         if odd or any("\0" in word for word in (handler, *pairs)):
@@ -70,6 +76,8 @@ class Control:
         for future in (self.ready, self.report):
             if not future.done():
                 future.set_result(None)
+        if not self.prepared.done():
+            self.prepared.set_result(False)
 
     async def _say(self, *fields: str) -> None:
         payload = "\0".join(fields).encode("utf-8", "surrogateescape")
@@ -116,6 +124,10 @@ class Control:
     def _take(self, fields: list[bytes]) -> bool:
         if fields == [b"ready"]:
             return self.ready.done()
+        if fields == [b"prepared"]:
+            if not self.prepared.done():
+                self.prepared.set_result(True)
+            return True
         if fields[0] != b"exit" or len(fields) != 4 or self.report.done():
             return False
         if not all(field.isdigit() and len(field) < 16 for field in fields[1:]):

@@ -6,7 +6,8 @@
                     /bootstrap   launcher and friends, readable for every cell
                     /etc         the little of /etc that cells see
                     /filter      the seccomp program
-                    /cells       directories of cells without mounts of their own
+                    /cells       directories of cells: their /var, or all they have without mounts
+                    /copies      spare trees of packages, hard links into the cache
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from longshore.adapters.sandbox import kin
-from longshore.adapters.sandbox.cgroups import Groups, kill_all, sweep
+from longshore.adapters.sandbox.cgroups import Groups, kill_all, sweep_all
 from longshore.adapters.sandbox.cgroups_found import open_groups
 from longshore.adapters.sandbox.rooms import write_etc
 from longshore.adapters.sandbox.seccomp import program, this_machine
@@ -59,6 +60,11 @@ class Home:
     def cells(self) -> Path:
         """Directories of cells."""
         return self.at / "cells"
+
+    @property
+    def copies(self) -> Path:
+        """Spare trees of packages."""
+        return self.at / "copies"
 
     def next_name(self) -> str:
         """A name for a cell."""
@@ -114,6 +120,7 @@ def _settle(at: Path) -> Home:
     try:
         (at / "groups").write_text("".join(f"{place}\n" for place in groups.places), encoding="utf-8")
         (at / "cells").mkdir(mode=0o711)
+        (at / "copies").mkdir(mode=0o700)
         (at / "bootstrap").mkdir(mode=0o755)
         for name in BOOTSTRAP:
             source = importlib.resources.files("longshore.runtime_api.bootstrap").joinpath(name)
@@ -158,8 +165,8 @@ def _remove_if_dead(home: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         kill_all([one for pid in kin.naming(f"{home}/bootstrap") for one in kin.descendants(pid)])
         with contextlib.suppress(FileNotFoundError):
-            for line in (home / "groups").read_text(encoding="utf-8").splitlines():
-                sweep(Path(line))
+            lines = (home / "groups").read_text(encoding="utf-8").splitlines()
+            sweep_all(Path(line) for line in lines)
         remove_tree(home)
     except BlockingIOError:
         return

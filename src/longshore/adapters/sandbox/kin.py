@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process and all below it, as /proc tells: for machines where no cgroup counts for us."""
 
+import contextlib
 import os
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -31,18 +33,27 @@ def memory(pids: Iterable[int]) -> Memory:
     """What these processes hold. Pages shared after a fork count once for each; see `fair_anonymous`."""
     anonymous = peak = 0
     for pid in pids:
-        fields = _fields(f"/proc/{pid}/status")
-        anonymous += fields.get("RssAnon", 0)
-        peak = max(peak, fields.get("VmHWM", 0))
+        status = content(f"/proc/{pid}/status")
+        anonymous += _kilobytes(status, b"\nRssAnon:")
+        peak = max(peak, _kilobytes(status, b"\nVmHWM:"))
     return Memory(anonymous, peak)
+
+
+def peaks(pids: Iterable[int]) -> dict[int, int]:
+    """The most that each of them has ever held."""
+    return {pid: _kilobytes(content(f"/proc/{pid}/status"), b"\nVmHWM:") for pid in pids}
 
 
 def fair_anonymous(pids: Iterable[int]) -> int:
     """The same sum with shared pages counted once; slower, for when the plain sum is above a limit."""
     total = 0
     for pid in pids:
-        exact = _fields(f"/proc/{pid}/smaps_rollup")
-        total += exact.get("Pss_Anon", exact.get("Pss", _fields(f"/proc/{pid}/status").get("RssAnon", 0)))
+        exact = content(f"/proc/{pid}/smaps_rollup")
+        total += (
+            _kilobytes(exact, b"\nPss_Anon:")
+            or _kilobytes(exact, b"\nPss:")
+            or _kilobytes(content(f"/proc/{pid}/status"), b"\nRssAnon:")
+        )
     return total
 
 
@@ -53,6 +64,36 @@ def cpu_ms(pids: Iterable[int]) -> float:
         text = _text(f"/proc/{pid}/stat")
         ticks += sum(int(word) for word in text.rpartition(")")[2].split()[11:15])
     return ticks * 1000 / _TICKS
+
+
+def forget_peaks(pids: Iterable[int]) -> None:
+    """Have the most that each has ever held counted from here on."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            number = os.open(f"/proc/{pid}/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(number, b"5")
+            finally:
+                os.close(number)
+
+
+def stop(root: int, patience: int = 50) -> bool:
+    """SIGSTOP to all below a process, until there is nobody new; False when they are born too fast."""
+    stopped: set[int] = set()
+    for _ in range(patience):
+        found = set(descendants(root)[1:]) - stopped
+        if not found:
+            return True
+        signal_all(found, signal.SIGSTOP)
+        stopped |= found
+    return False
+
+
+def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
+    """A signal to each that is still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
 
 
 def naming(word: str) -> list[int]:
@@ -78,19 +119,31 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _fields(path: str) -> dict[str, int]:
-    found = {}
-    for line in _text(path).splitlines():
-        name, _, rest = line.partition(":")
-        if rest.endswith(" kB"):
-            found[name] = int(rest[:-3]) * 1024
-    return found
+def _kilobytes(status: bytes, name: bytes) -> int:
+    """The bytes that a line `name  number kB` speaks of; 0 without it."""
+    at = status.find(name)
+    return int(status[at + len(name) :].split(None, 1)[0]) * 1024 if at >= 0 else 0
 
 
 def _text(path: str) -> str:
-    """A file of /proc; empty when its process is gone or hides."""
+    return content(path).decode("utf-8", "replace")
+
+
+def content(path: str) -> bytes:
+    """A file that the kernel makes up; empty when what it speaks of is gone or hides. Runs read a dozen of
+    them, so this is no more than it takes."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return ""
+        return b""
+    try:
+        found = os.read(number, 65536)
+        if len(found) < 4000:
+            return found
+        while part := os.read(number, 65536):
+            found += part
+        return found
+    except OSError:
+        return b""
+    finally:
+        os.close(number)

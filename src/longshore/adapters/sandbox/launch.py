@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,11 @@ from longshore.adapters.sandbox.child import Child
 from longshore.adapters.sandbox.control import Control, Ready
 from longshore.adapters.sandbox.watch import Watch
 from longshore.domain.errors import Unavailable
+from longshore.ports.sandbox import CellSpec
 
 READY_TIMEOUT_S = 30.0
+WITHOUT_WALLS = 2  # the launcher and the runtime
+WITH_WALLS = 2 + WITHOUT_WALLS  # and bwrap, outside and as the first process inside
 _JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 1; shift; done; shift; unset PWD OLDPWD; exec "$@"'
 _FIRST_PROCESS = re.compile(rb'"child-pid"\s*:\s*(\d+)')
 
@@ -42,7 +45,8 @@ class Doors:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What to start and what comes with it. `explain` turns what was said on stderr into a sentence;
-    `walls`: it is bwrap that is started, which takes the filter and says who its first process is."""
+    `walls`: it is bwrap that is started, which takes the filter and says who its first process is;
+    `furnish` and `lay` as in Body."""
 
     command: Callable[[Doors], Sequence[str]]
     walls: bool
@@ -51,6 +55,8 @@ class Plan:
     memory_limit: int
     dress: Callable[[Mapping[str, str], int], Mapping[str, str]]
     explain: Callable[[str], str]
+    furnish: Callable[[CellSpec], Awaitable[None]] | None
+    lay: Callable[[Mapping[str, Path]], None]
     stragglers: Callable[[], Sequence[int]]
     let_go: Callable[[], None]
     cwd: str = "/"
@@ -89,7 +95,10 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
             stdout=mine[1],
             stderr=mine[2],
             first=_first_process(mine[0]),
+            own_processes=WITH_WALLS if plan.walls else WITHOUT_WALLS,
             dress=plan.dress,
+            furnish=plan.furnish,
+            lay=plan.lay,
             stragglers=plan.stragglers,
             let_go=plan.let_go,
         )

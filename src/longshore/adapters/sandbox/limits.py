@@ -9,7 +9,7 @@ from longshore.adapters.sandbox import slots
 from longshore.adapters.sandbox.cgroups import Group, Groups, Quota
 from longshore.adapters.sandbox.rooms import SHM_MB
 from longshore.domain.errors import Unavailable
-from longshore.ports.sandbox import CellSpec
+from longshore.ports.sandbox import CellSpec, Frame
 
 OWN_PIDS = 5  # bwrap, its first process, the launcher and its thread, the shell on the way
 OWN_MB = 8
@@ -45,7 +45,7 @@ class Bounds:
     controllers: frozenset[str]
     walls: bool
 
-    def words(self, spec: CellSpec) -> list[str]:
+    def words(self, spec: Frame) -> list[str]:
         """Resource limits, in the launcher's words."""
         found = {
             "RLIMIT_CORE": 0,

@@ -23,6 +23,7 @@ class Meter:
     _peak: int = 0
     _cpu_ms: float = 0.0
     _cpu_before: float = 0.0
+    _biggest: int | None = None
 
     @property
     def usage(self) -> CellUsage:
@@ -30,8 +31,14 @@ class Meter:
         return CellUsage(cpu_ms=max(0.0, self._cpu_ms - self._cpu_before), peak_memory_mb=self._peak / _MB)
 
     def begin(self) -> None:
-        """From here on processor time is the handler's: what it took to build the cell is not."""
-        self._cpu_before = self._measure_cpu()
+        """From here on all is the run's: what it took to build the cell, or to serve others, is not."""
+        self._cpu_before = self._cpu_ms = self._measure_cpu()
+        self._peak = 0
+
+    def begin_again(self) -> None:
+        """The same for a further run: processes that have held more before start afresh."""
+        self.begin()
+        kin.forget_peaks([] if self._biggest is None else [self._biggest])
 
     def over_limit(self) -> bool:
         """Measure memory; whether it is too much, or the kernel has found it so."""
@@ -44,7 +51,9 @@ class Meter:
     def measure(self) -> None:
         """Everything, for whoever asks."""
         self.over_limit()
-        self.seen(kin.memory(self.processes()[:ENOUGH]).peak)
+        peaks = kin.peaks(self.processes()[:ENOUGH])
+        self._biggest = max(peaks, key=peaks.__getitem__, default=None)
+        self.seen(max(peaks.values(), default=0))
         self._cpu_ms = max(self._cpu_ms, self._measure_cpu())
 
     def seen(self, peak: int, cpu_ms: float = 0.0) -> None:

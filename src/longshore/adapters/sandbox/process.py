@@ -23,7 +23,8 @@ from longshore.adapters.sandbox.limits import Bounds, made, quota
 from longshore.adapters.sandbox.rooms import LANG, checked_name
 from longshore.adapters.sandbox.slots import Slot
 from longshore.adapters.sandbox.watch import Watch
-from longshore.ports.sandbox import Cell, CellSpec, Isolation
+from longshore.domain.errors import Unavailable
+from longshore.ports.sandbox import Cell, CellSpec, Frame, Isolation
 
 _MB = 2**20
 
@@ -41,6 +42,13 @@ class Places:
         return self.at / "output"
 
     @property
+    def package(self) -> Path:
+        """The handler's code."""
+        if self.spec.package_dir is None:
+            raise Unavailable("a sandbox without walls starts with its package")
+        return self.spec.package_dir
+
+    @property
     def python(self) -> str:
         """The interpreter's real path."""
         root = self.spec.runtime_root
@@ -49,22 +57,28 @@ class Places:
     def make(self, slot: Slot | None) -> None:
         """Directories for one cell, its user's own."""
         self.at.mkdir(mode=0o711)
-        (self.at / "input").mkdir(mode=0o755)
-        for name, source in self.spec.inputs.items():
-            link = self.at / "input" / checked_name(name)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(source.resolve())
+        self.lay(self.spec.inputs)
         for name in ("output", "tmp"):
             (self.at / name).mkdir(mode=0o700)
             if slot is not None:
                 os.chown(self.at / name, slot.uid, slot.uid)
+
+    def lay(self, inputs: Mapping[str, Path]) -> None:
+        """Exactly these inputs."""
+        if (self.at / "input").exists():
+            remove_tree(self.at / "input")
+        (self.at / "input").mkdir(mode=0o755)
+        for name, source in inputs.items():
+            link = self.at / "input" / checked_name(name)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(source.resolve())
 
     def dress(self, environment: Mapping[str, str], port: int) -> Mapping[str, str]:
         """The same variables with real places."""
         tmp = str(self.at / "tmp")
         real = {
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
-            "LAMBDA_TASK_ROOT": str(self.spec.package_dir),
+            "LAMBDA_TASK_ROOT": str(self.package),
             "LAMBDA_RUNTIME_DIR": str(self.spec.runtime_dir),
             "OUTPUT_DIR": str(self.output),
             "INPUT_DIR": str(self.at / "input"),
@@ -85,7 +99,7 @@ class Places:
 
     def _real(self, place: str) -> PurePosixPath:
         inside = PurePosixPath(place)
-        mounted = {"/var/task": self.spec.package_dir, "/var/runtime": self.spec.runtime_dir}
+        mounted = {"/var/task": self.package, "/var/runtime": self.spec.runtime_dir}
         for mount, real in {**mounted, LANG: self.spec.runtime_root or Path(self.python).parents[1]}.items():
             if inside.is_relative_to(mount):
                 return PurePosixPath(real) / inside.relative_to(mount)
@@ -129,6 +143,10 @@ class Process:
         self._live = {one for one in self._live if not one.is_over} | {cell}
         return cell
 
+    async def prepare(self, frame: Frame, environment: Mapping[str, str]) -> Cell | None:
+        """Places are real here, and a package's is not known yet."""
+        return None
+
     async def close(self) -> None:
         """Cells first, then what they stood on."""
         await asyncio.gather(*(cell.kill() for cell in self._live))
@@ -139,7 +157,7 @@ class Process:
     def _plan(self, places: Places, slot: Slot | None, group: Group) -> Plan:
         before = slots.drop(slot, self._setpriv)
         script = str(self._home.bootstrap / "launcher.py")
-        limits = self._bounds.words(places.spec)
+        limits = self._bounds.words(places.spec.frame)
 
         def command(doors: Doors) -> Sequence[str]:
             words = [places.python, "-I", "-S", script, f"control={doors.control}", "port=0"]
@@ -159,9 +177,11 @@ class Process:
             memory_limit=places.spec.memory_mb * _MB,
             dress=places.dress,
             explain=_as_said,
+            furnish=None,
+            lay=places.lay,
             stragglers=lambda: kin.with_variable(f"OUTPUT_DIR={places.output}"),
             let_go=let_go,
-            cwd=str(places.spec.package_dir),
+            cwd=str(places.package),
             environment=places.libraries(),
         )
 

@@ -5,7 +5,7 @@
 /etc                     ours, read-only, with the host's certificates
 /var/lang                the interpreter, unless it lives in /usr
 /var/runtime, /var/task  the runtime client, the package
-/var/input/...           input files
+/var/input/...           input files; /var itself is a directory of the host, see var.py
 /run/longshore           launcher
 /tmp, /output, /dev/shm  memory of its own, bounded
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from longshore.domain.errors import Invalid
-from longshore.ports.sandbox import CellSpec
+from longshore.ports.sandbox import Frame
 
 UID, GID = 993, 990
 SHM_MB = 64
@@ -58,16 +58,15 @@ def write_etc(at: Path) -> None:
             Path(directory, name).chmod(0o644)
 
 
-def mounts(spec: CellSpec, *, bootstrap: Path, etc: Path) -> list[str]:
-    """bwrap's words for all of it; the root itself becomes read-only last."""
-    memory = ["--perms", "1777", "--size", str(spec.disk_mb * 2**20), "--tmpfs"]
-    words = [*system(etc), "--ro-bind", str(bootstrap), BOOTSTRAP]
-    if spec.runtime_root is not None:
-        words += ["--ro-bind", str(spec.runtime_root), LANG]
-    words += ["--ro-bind", str(spec.runtime_dir), "/var/runtime"]
-    words += ["--ro-bind", str(spec.package_dir), "/var/task", "--dir", "/var/input"]
-    for name, source in spec.inputs.items():
-        words += ["--ro-bind", str(source), f"/var/input/{checked_name(name)}"]
+def mounts(frame: Frame, package: Path | None, *, var: Path, bootstrap: Path, etc: Path) -> list[str]:
+    """bwrap's words for all of it; the root itself becomes read-only last. Without a package there is no
+    /var/task yet."""
+    memory = ["--perms", "1777", "--size", str(frame.disk_mb * 2**20), "--tmpfs"]
+    words = [*system(etc), "--ro-bind", str(bootstrap), BOOTSTRAP, "--ro-bind", str(var), "/var"]
+    if frame.runtime_root is not None:
+        words += ["--ro-bind", str(frame.runtime_root), LANG]
+    words += ["--ro-bind", str(frame.runtime_dir), "/var/runtime"]
+    words += ["--ro-bind", str(package), "/var/task"] if package is not None else []
     return [*words, *memory, "/tmp", *memory, "/output", "--remount-ro", "/"]  # noqa: S108  (the cell's own)
 
 

@@ -84,11 +84,12 @@ def within_reach(spec: CellSpec) -> CellSpec:
         spec,
         runtime_root=spec.runtime_root.resolve() if spec.runtime_root is not None else None,
         runtime_dir=spec.runtime_dir.resolve(),
-        package_dir=spec.package_dir.resolve(),
+        package_dir=spec.package_dir.resolve() if spec.package_dir is not None else None,
         inputs={name: file.resolve() for name, file in spec.inputs.items()},
     )
-    for place in {real.runtime_dir, real.package_dir, real.runtime_root or real.runtime_dir}:
-        reachable(place)
+    for place in (real.runtime_dir, real.package_dir, real.runtime_root):
+        if place is not None:
+            reachable(place)
     for file in real.inputs.values():
         reachable(file.parent)
     return real

@@ -11,7 +11,7 @@ from longshore.domain import archive, fleet, logs, package, parameters, secret, 
 from longshore.domain import project as domain_project
 from longshore.domain.parameters import ParameterType
 from longshore.domain.project import Role
-from longshore.domain.task import OnLost, SuccessRule
+from longshore.domain.task import OnLost, Reuse, SuccessRule
 
 Number = Annotated[float, Field(allow_inf_nan=False, ge=0, le=2**53)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -159,6 +159,7 @@ class Task(Shown):
     location: str
     success: SuccessRule
     on_lost: OnLost
+    reuse: Reuse
     revision: int
     created_at: datetime
     updated_at: datetime
@@ -179,6 +180,7 @@ class TaskDraft(Sent):
     location: str = task.DEFAULT_LOCATION
     success: SuccessRule = SuccessRule.STATUS_CODE
     on_lost: OnLost = OnLost.GIVE_UP
+    reuse: Reuse = Reuse.AUTO
 
 
 class TaskChanges(Sent):
@@ -195,6 +197,7 @@ class TaskChanges(Sent):
     location: str | None = None
     success: SuccessRule | None = None
     on_lost: OnLost | None = None
+    reuse: Reuse | None = None
 
 
 class Rollback(Sent):

@@ -53,6 +53,7 @@ async def create_task(body: TaskDraft, house: HouseDep, actor: ActorDep, project
         location=body.location,
         success=body.success,
         on_lost=body.on_lost,
+        reuse=body.reuse,
     )
     return _saved(await house.tasks.create(project, draft, actor=actor))
 
@@ -81,6 +82,7 @@ async def change_task(
         location=body.location,
         success=body.success,
         on_lost=body.on_lost,
+        reuse=body.reuse,
     )
     return _saved(await house.tasks.update(project, name, changes, actor=actor))
 

@@ -2,14 +2,16 @@
 """The first program inside a cell. It is copied there and knows nothing but the standard library.
 
     outside ◀── ready  + [the listening socket of the Runtime API, the directory of /output]
-    outside ──▶ start, handler, NAME=value ...      fork, exec of the runtime with exactly this environment
+    outside ──▶ prepare, , NAME=value ...           the runtime starts and imports its client: nobody's yet
+    outside ◀── prepared
+    outside ──▶ start, handler, NAME=value ...      fork, exec of the runtime with exactly this environment;
+                                                    or, when one waits already, it is handed to that
     outside ──▶ terminate                           SIGTERM to the runtime
     outside ◀── exit, wait status, peak kB, CPU µs
 
 A frame is its length (4 bytes, big-endian) and fields with NULs between them: an environment has no NUL
 either, and json, socket, signal would double the time until `ready`. When the outside closes its end, all is
-over. A cell that boots before anybody needs it is one more verb: start the runtime early, let it import its
-client, and hand it handler and environment through a pipe instead of exec.
+over.
 
 usage: launcher.py control=FD port=N output=DIR adopt=0|1 [nice=N] [limit=RESOURCE:N ...]
 
@@ -127,11 +129,20 @@ def live(outside: Outside, alone: bool) -> None:
     """Start the runtime when told to, report its end, stay until the outside goes."""
     try:
         verb, handler, *environment = outside.hear()
-    except Closed:
+        waiting = None
+        if verb == b"prepare":
+            waiting = Waiting(environment)
+            outside.say(b"prepared")
+            verb, handler, *environment = outside.hear()
+    except (Closed, OSError):
         return
     if verb != b"start":
         return
-    runtime = Runtime(start(handler, environment))
+    if waiting is None:
+        runtime = Runtime(start([handler], environment))
+    else:
+        runtime = Runtime(waiting.pid)
+        waiting.hand_over(handler, environment)
     _thread.start_new_thread(obey, (outside, runtime, alone))
     status, took = runtime.wait()
     cpu = int((took.ru_utime + took.ru_stime) * 1e6)
@@ -142,7 +153,29 @@ def live(outside: Outside, alone: bool) -> None:
     bury()
 
 
-def start(handler: bytes, environment: list[bytes]) -> int:
+class Waiting:
+    """A runtime that has imported its client and waits for its handler at the other end of a pair."""
+
+    def __init__(self, environment: list[bytes]) -> None:
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        os.set_inheritable(theirs.fileno(), True)
+        self._pair = ours
+        self.pid = start([b"prepared", b"%d" % theirs.fileno()], environment)
+        theirs.close()
+        if not ours.recv(1):
+            raise Closed
+
+    def hand_over(self, handler: bytes, environment: list[bytes]) -> None:
+        """Whether it still lives shows when it is waited for."""
+        try:
+            self._pair.sendall(_framed([handler, *environment]))
+        except OSError:
+            return
+        finally:
+            self._pair.close()
+
+
+def start(arguments: list[bytes], environment: list[bytes]) -> int:
     """The runtime's process. It is what the kernel takes first when memory runs short."""
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "python.py")
     variables = dict(pair.split(b"=", 1) for pair in environment)
@@ -153,7 +186,7 @@ def start(handler: bytes, environment: list[bytes]) -> int:
         for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
             _signal.signal(number, _signal.SIG_DFL)
         offer_as_victim()
-        words = [os.fsencode(sys.executable), os.fsencode(program), handler]
+        words = [os.fsencode(sys.executable), os.fsencode(program), *arguments]
         os.execve(words[0], words, variables)  # noqa: S606  (the point is that there is no shell)
     except OSError as error:
         os.write(2, b"the runtime could not be started: %s\n" % str(error).encode())
