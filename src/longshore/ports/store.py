@@ -319,6 +319,12 @@ class Store(Protocol):
         """Run a question on what has been committed."""
         ...
 
+    async def edition(self) -> int:
+        """A number that is another one after every change of projects, tokens, tasks or secrets: what has
+        been read of them holds for as long as it stays. It may take 50 ms to show what another process has
+        changed. Runs, files and signs of life do not count."""
+        ...
+
     async def close(self) -> None:
         """Finish what was begun and let go of the files."""
         ...

@@ -192,3 +192,6 @@ interceptors = Table(
     Column("seen_at", BigInteger, nullable=False, index=True),
     Column("body", Text, nullable=False),
 )
+
+editions = Table("editions", metadata, Column("number", BigInteger, primary_key=True, autoincrement=False))
+"""One row: how often a project, token, task or secret has changed."""
