@@ -94,6 +94,10 @@ class OpenCell:
         for file in (self._place / "output").iterdir():
             file.unlink()
 
+    @property
+    def exit(self) -> "asyncio.Future[Exit]":
+        return self._exit
+
     async def exited(self) -> Exit:
         return await asyncio.shield(self._exit)
 

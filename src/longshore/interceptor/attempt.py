@@ -279,7 +279,7 @@ class Attempt:
     async def _init(self, cell: Cell, api: RuntimeApi, masks: Masks) -> Verdict | None:
         """Wait until the code is loaded; the verdict when it is not going to be."""
         limit = max(INIT_AT_LEAST_S, self.invocation.limits.timeout_s)
-        ready = await self._first(cell, api.ready(), limit, verdict.init_timed_out(limit))
+        ready = await self._first(cell, api.first_word, limit, verdict.init_timed_out(limit))
         self.init_ms = self.watch.step("init")
         if isinstance(ready, Verdict):
             return ready
@@ -296,7 +296,10 @@ class Attempt:
             arn=named.arn,
             event=self.invocation.event,
         )
-        answer = await self._first(cell, api.invoke(call), timeout, verdict.timed_out(self.invocation))
+        try:
+            answer = await self._first(cell, api.offer(call), timeout, verdict.timed_out(self.invocation))
+        finally:
+            api.withdraw()
         self.wall_ms = self.watch.step("handler")
         if isinstance(answer, Verdict):
             return answer
@@ -306,26 +309,20 @@ class Attempt:
         return verdict.failed(self.invocation, answer.payload, answer.type or "Runtime.Unknown", masks)
 
     async def _first(
-        self, cell: Cell, wanted: Coroutine[None, None, T], timeout: float, late: Verdict
+        self, cell: Cell, word: "asyncio.Future[T]", timeout: float, late: Verdict
     ) -> T | Verdict:
         """What comes first: the runtime's word, the end of its process, the time limit, a cancellation."""
-        word = asyncio.ensure_future(wanted)
-        gone = asyncio.ensure_future(cell.exited())
+        gone = cell.exit
         waited: set[asyncio.Future[T] | asyncio.Future[Exit] | asyncio.Future[str]]
         waited = {word, gone, self.heart.stopped}
-        try:
-            await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if word.done():
-                return word.result()
-            if gone.done():
-                return self._exit_verdict(gone.result())
-            stopped = self.heart.stopped.done()
-            await self._stop(cell, gone)
-            return verdict.cancelled(self.heart.stopped.result()) if stopped else late
-        finally:
-            for task in (word, gone):
-                task.cancel()
-            await asyncio.gather(word, gone, return_exceptions=True)
+        await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if word.done():
+            return word.result()
+        if gone.done():
+            return self._exit_verdict(gone.result())
+        stopped = self.heart.stopped.done()
+        await self._stop(cell, gone)
+        return verdict.cancelled(self.heart.stopped.result()) if stopped else late
 
     async def _stop(self, cell: Cell, gone: "asyncio.Future[Exit]") -> None:
         """TERM, and a moment to tidy up; whatever is left then is killed when the run is settled."""

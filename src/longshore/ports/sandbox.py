@@ -12,6 +12,7 @@ accepts connections on `runtime_api`.
 `furnish` makes the cell a task's. Between two runs of one task a cell can `rest`: everything in it is held.
 """
 
+import asyncio
 import signal
 import socket
 from collections.abc import Mapping
@@ -130,6 +131,11 @@ class Cell(Protocol):
     async def assign(self, environment: Mapping[str, str], handler: str) -> None:
         """Start the runtime with exactly this environment; once a cell. Raises Unavailable when the launcher
         is not there any more."""
+        ...
+
+    @property
+    def exit(self) -> "asyncio.Future[Exit]":
+        """What `exited` waits for; not to be cancelled."""
         ...
 
     async def exited(self) -> Exit:

@@ -137,6 +137,11 @@ class LiveCell:
         port = self._ready.runtime_api.getsockname()[1]
         await self._body.control.start(self._body.dress(environment, port), handler)
 
+    @property
+    def exit(self) -> "asyncio.Future[Exit]":
+        """How the runtime's process ended, once it has."""
+        return self._exit
+
     async def exited(self) -> Exit:
         """How the runtime's process ended."""
         return await asyncio.shield(self._exit)
