@@ -76,16 +76,17 @@ def begin(work: Work) -> None:
 @pytest.fixture
 async def dispatch(tmp_path: Path) -> AsyncIterator[Dispatch]:
     store = SqliteStore(tmp_path / "longshore.db")
+    logbook = FileLogbook(tmp_path / "logs")
     broker, notifier, clock = MemoryBroker(), MemoryNotifier(), SystemClock()
     yield Dispatch(
         store,
         broker,
         DiskBlobs(tmp_path / "blobs"),
         MasterKeyVault.from_file(tmp_path / "key"),
-        FileLogbook(tmp_path / "logs"),
+        logbook,
         notifier,
         clock,
-        Express(store, broker, notifier, clock),
+        Express(store, logbook, broker, notifier, clock),
     )
     await store.close()
 

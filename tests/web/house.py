@@ -65,7 +65,7 @@ def open_house(data: Path) -> House:
     vault, blobs = MasterKeyVault.from_file(data / "master.key"), DiskBlobs(data / "blobs")
     logbook, broker, notifier = FileLogbook(data / "logs"), MemoryBroker(), MemoryNotifier()
     packages = PackageService(blobs, ZipArchives(), store, clock)
-    remembered, express = Remembered(store), Express(store, broker, notifier, clock)
+    remembered, express = Remembered(store), Express(store, logbook, broker, notifier, clock)
     return House(
         store=store,
         access=AccessService(store, clock, remembered),

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 
 from longshore.domain.fleet import Interceptor
 from longshore.domain.ids import Digest, InterceptorId, ProjectId, RunId, TaskId, TokenId
+from longshore.domain.logs import LogLine
 from longshore.domain.order import Room
 from longshore.domain.package import Artifact, Bucket, Package
 from longshore.domain.project import Project, Token
@@ -271,6 +272,18 @@ class Runs(Protocol):
         ...
 
 
+class ShortLogs(Protocol):
+    """The logs of runs that were over within moments; all others are in the logbook."""
+
+    def add(self, run: RunId, lines: Sequence[LogLine]) -> None:
+        """Record a whole log, once."""
+        ...
+
+    def lines(self, run: RunId) -> Sequence[LogLine]:
+        """All of them; none for a run whose log is elsewhere."""
+        ...
+
+
 class Fleet(Protocol):
     """Interceptors that have been seen."""
 
@@ -300,6 +313,8 @@ class Work(Protocol):
     def secrets(self) -> Secrets: ...
     @property
     def runs(self) -> Runs: ...
+    @property
+    def short_logs(self) -> ShortLogs: ...
     @property
     def fleet(self) -> Fleet: ...
 

@@ -181,9 +181,11 @@ class Dispatch:
         """Append; a late twin's lines are refused."""
         if any(line.run != lease.run or line.attempt != lease.attempt for line in lines):
             raise Conflict(f"these lines are not of attempt {lease.attempt} of run {lease.run}")
-        if self.express.held(lease) is None:
-            await self.express.settled(lease.run)
-            await self.store.read(lambda work: self._held(work, lease))
+        ride = self.express.held(lease)
+        if ride is not None and self.express.logged(ride, lines):
+            return
+        await self.express.settled(lease.run)
+        await self.store.read(lambda work: self._held(work, lease))
         await self.logbook.write(lease.run, lines)
 
     async def keep_file(self, lease: Lease, name: str, content: AsyncIterator[bytes]) -> RunFile:

@@ -12,7 +12,7 @@ the thread of the event loop, so that no step comes between two others.
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -20,17 +20,21 @@ from longshore.domain.errors import IllegalMove
 from longshore.domain.events import RunChanged
 from longshore.domain.fleet import ALIVE, Interceptor, waits_for
 from longshore.domain.ids import Digest, RunId
+from longshore.domain.logs import LogLine
 from longshore.domain.order import Lease, Order, Room
 from longshore.domain.project import Project
 from longshore.domain.run import MOVES, Run, RunResult, RunState
 from longshore.domain.task import Task
 from longshore.ports.broker import Broker
 from longshore.ports.clock import Clock
+from longshore.ports.logbook import Logbook
 from longshore.ports.notifier import Notifier
 from longshore.ports.store import Store, Work
 
 LEASE = timedelta(seconds=30)
 WRITTEN_AFTER_S = 0.02
+SHORT_LOG, LINE_COSTS = 4096, 64
+"""Characters of a log that is recorded with its run's end, and what each line counts besides its text."""
 LOOK_AGAIN_S = 1.0
 """A location without news is looked up in the table all the same: a bell may be lost."""
 
@@ -50,6 +54,8 @@ class Ride:
     claimed_at: datetime | None = None
     started_at: datetime | None = None
     timer: asyncio.TimerHandle | None = None
+    lines: list[LogLine] = field(default_factory=list)
+    log_size: int = 0
 
     def as_it_stands(self) -> Run:
         """The run as its row would have it."""
@@ -97,6 +103,7 @@ class Express:
     """The rides of this process, and the claims that wait for one."""
 
     store: Store
+    logbook: Logbook
     broker: Broker
     notifier: Notifier
     clock: Clock
@@ -220,6 +227,16 @@ class Express:
         if ride.started_at is None:
             ride.started_at = self.clock.now()
 
+    def logged(self, ride: Ride, lines: Sequence[LogLine]) -> bool:
+        """Keep lines with the ride, to be recorded with its end. False for more than fits: it is written now,
+        and its log goes where long ones go."""
+        ride.log_size += sum(len(line.text) for line in lines) + LINE_COSTS * len(lines)
+        if ride.log_size > SHORT_LOG:
+            self.write(ride.run.id)
+            return False
+        ride.lines += lines
+        return True
+
     async def end(
         self, ride: Ride, result: RunResult, *, payload: str | None, payload_digest: Digest | None
     ) -> Run:
@@ -243,8 +260,14 @@ class Express:
             notices=(*run.notices, *result.notices),
         )
         self._leave(ride)
+
+        def change(work: Work) -> None:
+            work.runs.add(ended)
+            if ride.lines:
+                work.short_logs.add(ended.id, ride.lines)
+
         try:
-            await self.store.write(lambda work: work.runs.add(ended))
+            await self.store.write(change)
         except BaseException:
             self._rides[run.id] = ride  # whoever has its result says it again, or it is written as it stands
             ride.timer = asyncio.get_running_loop().call_later(WRITTEN_AFTER_S, self.write, run.id)
@@ -285,6 +308,7 @@ class Express:
             return row
 
         try:
+            await self.logbook.write(run.id, ride.lines)
             row = await self.store.write(change)
         except Exception as error:  # noqa: BLE001  (it is raised to whoever waits for the run)
             if not ride.answer.done():

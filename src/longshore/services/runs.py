@@ -155,6 +155,12 @@ class RunService:
         whoever ends a run closes its log.
         """
         run = await self.get(project, run_id)
+        if run.state.is_final:
+            short = await self.store.read(lambda work: work.short_logs.lines(run.id))
+            if wanted := [line for line in short if line.seq > after]:
+                yield wanted
+            if short:
+                return
         async for batch in self.logbook.read(run.id, after=after, follow=follow and not run.state.is_final):
             yield batch
             if batch:

@@ -23,6 +23,7 @@ from longshore.adapters.sql.artifacts import SqlArtifacts
 from longshore.adapters.sql.engine import open_engine, raw_of, reader, writer
 from longshore.adapters.sql.errors import in_our_words, translated
 from longshore.adapters.sql.fleet import SqlFleet
+from longshore.adapters.sql.logs import SqlShortLogs
 from longshore.adapters.sql.migrate import migrate
 from longshore.adapters.sql.packages import SqlPackages
 from longshore.adapters.sql.projects import SqlProjects
@@ -51,6 +52,7 @@ class SqlWork:
     artifacts: SqlArtifacts
     secrets: SqlSecrets
     runs: SqlRuns
+    short_logs: SqlShortLogs
     fleet: SqlFleet
 
 
@@ -64,6 +66,7 @@ def work_on(connection: Connection) -> Work:
         artifacts=SqlArtifacts(connection),
         secrets=SqlSecrets(connection),
         runs=SqlRuns(connection),
+        short_logs=SqlShortLogs(connection),
         fleet=SqlFleet(connection),
     )
 
