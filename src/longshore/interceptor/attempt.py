@@ -172,27 +172,25 @@ class Attempt:
     async def _in(self, environment: Environment, masks: Masks, runtime_id: str) -> RunResult:
         """From the first log line to the last."""
         cell = environment.cell
-        tail = Tail(
-            run=self.invocation.run,
-            attempt=self.invocation.attempt,
-            first_seq=await self._first_seq(),
-            masks=masks,
-            sink=self._sink,
-            now=self.clock.now,
+        tail = await environment.log(masks, self.clock.now)
+        first_seq = await self._first_seq()
+        tail.begin(
+            run=self.invocation.run, attempt=self.invocation.attempt, first_seq=first_seq, sink=self._sink
         )
         try:
-            await tail.start(stdout=cell.stdout, stderr=cell.stderr)
             ended = await self._handled(environment, tail, masks, runtime_id)
             output = os.dup(cell.output())
             try:
                 ended, usage = await self._closing(environment, tail, ended, output)
             finally:
                 os.close(output)
+            if self.goes_on:
+                await tail.flush(within=LOG_CLOSE_S)  # before somebody else's begins
             self._keep_warm(environment, usage)
         finally:
             if not self.is_kept:
                 await environment.end()  # before the log: who is stopped must not run on while a log is slow
-            await tail.close(within=0 if self.heart.lost else LOG_CLOSE_S)
+                await tail.close(within=0 if self.heart.lost else LOG_CLOSE_S)
         self.watch.step("upload")
         return self._result(ended, usage)
 

@@ -11,14 +11,17 @@ import asyncio
 import contextlib
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import structlog
 
 from longshore.domain.errors import Unavailable
+from longshore.domain.masking import Masks
 from longshore.domain.order import Invocation
 from longshore.domain.warm import WarmKey
+from longshore.interceptor.tail import Tail
 from longshore.ports.sandbox import Cell
 from longshore.runtime_api.server import RuntimeApi
 
@@ -36,11 +39,19 @@ class Environment:
     cell: Cell
     api: RuntimeApi
     key: WarmKey
+    tail: Tail | None = None
     runs: int = 0
     memory_mb: float = 0.0
     _timer: asyncio.TimerHandle | None = None
     _resting: "asyncio.Task[None] | None" = None
     _watch: "asyncio.Task[None] | None" = None
+
+    async def log(self, masks: Masks, now: Callable[[], datetime]) -> Tail:
+        """What follows the output of its cell. All runs of one key have the same masks."""
+        if self.tail is None:
+            self.tail = Tail(masks, now)
+            await self.tail.start(stdout=self.cell.stdout, stderr=self.cell.stderr)
+        return self.tail
 
     @property
     def is_cold(self) -> bool:
@@ -54,6 +65,8 @@ class Environment:
         if self._watch is not None and self._watch is not asyncio.current_task():
             self._watch.cancel()
         await self.api.close()
+        if self.tail is not None:
+            self.tail.let_go()
         await self.cell.kill()
 
 
