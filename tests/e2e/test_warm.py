@@ -65,11 +65,11 @@ def handler(event, context):
 
 
 @pytest.fixture(scope="module")
-def server(home: Path) -> Iterator[Server]:
+def server(place: Path) -> Iterator[Server]:
     """A server with room for ten runs at once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LONGSHORE_CPU_CORES", "16")
-        one = Server(home / "data").start()
+        one = Server(place / "data").start()
     yield one
     assert one.stop() == 0
     one.api.close()
@@ -103,7 +103,7 @@ def test_globals_and_tmp_stay_within_a_task_and_output_does_not(server: Server) 
         assert ("Init Duration" in log) == (number == 1)
 
 
-def test_a_handler_error_keeps_the_environment_a_crash_and_a_timeout_end_it(server: Server) -> None:
+def test_a_handler_error_keeps_globals_a_crash_and_a_timeout_do_not(server: Server) -> None:
     code = """
     import os, time
     count = 0
