@@ -279,6 +279,29 @@ def test_what_changes_the_start_of_an_interpreter_is_there_at_its_start(
     assert "prepared" not in found["words"]
 
 
+@pytest.mark.parametrize("where", ["libmine.so", "lib/libmine.so.1"])
+def test_libraries_of_a_package_are_found_and_have_it_start_cold(server: Server, where: str) -> None:
+    code = """
+    import ctypes
+    def handler(event, context):
+        words = open("/proc/self/cmdline").read().split("\\0")
+        return [ctypes.CDLL("LIBRARY")._name, "prepared" in words]
+    """.replace("LIBRARY", where.removeprefix("lib/"))
+    name = where.replace("/", "-").replace(".", "-")
+    server.task(f"{name}-usual", code)
+    server.run(f"{name}-usual", {})
+    time.sleep(1)
+    server.task(name, a_zip({"app.py": code, where: a_library().read_bytes()}))
+
+    assert server.run(name, {})["result"] == [where.removeprefix("lib/"), False]
+
+
+def a_library() -> Path:
+    """One that this process has loaded, and that another one may load beside its own."""
+    mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line}
+    return Path(next(path for path in sorted(mapped) if "/ld-" not in path and "/libc" not in path))
+
+
 def test_a_larger_disk_is_as_large_as_it_says_and_starts_cold(server: Server) -> None:
     code = """
     import os

@@ -144,12 +144,18 @@ class Attempt:
         self.watch.step("package")
         if spec is None:
             return None
-        early = starting_environment(runtime_id) if starts_alike(self.invocation.environment) else None
+        early = self._early(runtime_id)
         if early is not None and self.machine.pool.has(spec.frame):
             self._start()
         cell = await self._unless_stopped(self.machine.pool.launch(spec, early), undo=_kill)
         self.watch.step("boot")
         return None if cell is None else Environment(cell, RuntimeApi(cell.runtime_api), key, early)
+
+    def _early(self, runtime_id: str) -> Mapping[str, str] | None:
+        """What the interpreter may start with before it is known for whom; None where it may not."""
+        if self.machine.packages.brings_libraries(self.invocation.package):
+            return None
+        return starting_environment(runtime_id) if starts_alike(self.invocation.environment) else None
 
     def _start(self) -> None:
         """Have the run recorded as started while what it needs is brought here, which takes no time."""
