@@ -61,6 +61,11 @@ class Tail:
         self._sending: asyncio.Task[None] | None = None
         self._over = True
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it follows no run."""
+        return self._over
+
     async def start(self, *, stdout: int, stderr: int) -> None:
         """Read both pipes until their ends. The descriptors stay their owner's; duplicates are read."""
         for handle, stream in ((stdout, Stream.STDOUT), (stderr, Stream.STDERR)):
