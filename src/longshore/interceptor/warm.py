@@ -24,6 +24,7 @@ from longshore.domain.errors import Unavailable
 from longshore.domain.masking import Masks
 from longshore.domain.order import Invocation
 from longshore.domain.warm import WarmKey
+from longshore.interceptor.pool import Pool
 from longshore.interceptor.tail import Tail
 from longshore.ports.sandbox import Cell
 from longshore.runtime_api.server import RuntimeApi
@@ -85,9 +86,11 @@ class Environment:
 
 @dataclass(slots=True)
 class Environments:
-    """Those that wait, the longest unused first, within `memory_mb` for them and the runs under way."""
+    """Those that wait, the longest unused first, within `memory_mb` for them and the runs under way. What is
+    left of it, cells may take that boot ahead of need."""
 
     memory_mb: int
+    pool: Pool | None = None
     idle_s: float = IDLE_S
     most: int = MOST
     _kept: list[Environment] = field(default_factory=list)
@@ -134,9 +137,15 @@ class Environments:
                 excess -= one.memory_mb
                 ending.append(self._evicted(one))
             await asyncio.gather(*ending)
+            self._leave_to_cells()
             yield
         finally:
             self._busy_mb -= wanted
+            self._leave_to_cells()
+
+    def _leave_to_cells(self) -> None:
+        if self.pool is not None:
+            self.pool.allow(self.memory_mb - self._busy_mb - sum(one.memory_mb for one in self._kept))
 
     async def take(self, key: WarmKey) -> Environment | None:
         """The one that was used last; it is the taker's. Those that this key replaces end."""

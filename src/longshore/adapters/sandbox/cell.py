@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from longshore.adapters.sandbox import doors, kin
+from longshore.adapters.sandbox import kin, leavings
 from longshore.adapters.sandbox.cgroups import Group, Quota, kill_all
 from longshore.adapters.sandbox.child import Child
 from longshore.adapters.sandbox.control import Control, Ready
@@ -116,7 +116,7 @@ class LiveCell:
 
     async def prepare(self, environment: Mapping[str, str]) -> None:
         """Have the runtime started before it is known for whom; what it takes until then is nobody's."""
-        await self._body.control.prepare(environment)
+        await self._body.control.prepare(self._dressed(environment))
         if not await self._body.control.prepared:
             raise Unavailable("the sandbox's runtime did not start ahead of its task")
 
@@ -242,9 +242,9 @@ class LiveCell:
         if not self._is_clear or self._killed is not None:
             raise Unavailable("the sandbox has ended")
         try:
-            doors.turn_away(self._ready.runtime_api)
-            doors.drain(self._body.stdout)
-            doors.drain(self._body.stderr)
+            leavings.turn_away(self._ready.runtime_api)
+            leavings.drain(self._body.stdout)
+            leavings.drain(self._body.stderr)
             self._body.group.limit(self._quota)
             await empty(self._ready.output)
             self._body.lay({})
@@ -256,7 +256,7 @@ class LiveCell:
         self._is_tidy, self._is_first = True, environment is None
         self._meter.begin_anew()
         if environment is not None:
-            await self.prepare(self._dressed(environment))
+            await self.prepare(environment)
 
     async def terminate(self) -> None:
         """By the launcher, which knows the runtime's process."""
