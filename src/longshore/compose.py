@@ -96,7 +96,8 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
         room = Room(
             cpus=settings.cpu_cores or machine_cores(), memory_mb=settings.memory_mb or machine_memory_mb()
         )
-        executor = Executor(dispatch, Pool(sandbox), Environments(room.memory_mb), runtimes, cache, clock)
+        environments = Environments(room.memory_mb)
+        executor = Executor(dispatch, Pool(sandbox), environments, runtimes, cache, clock, base_url)
         stack.push_async_callback(executor.close)
         me = Interceptor(
             id=InterceptorId(new_id(clock.now())),

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from longshore.domain.errors import Unavailable
+from longshore.domain.network import Address
 from longshore.ports.sandbox import Cell, CellSpec, CellUsage, Exit, Frame, Isolation
 
 
@@ -27,6 +28,9 @@ class OpenCell:
         (self._place / "output").mkdir()
         self._output = os.open(self._place / "output", os.O_RDONLY | os.O_DIRECTORY)
         self._door = socket.create_server(("127.0.0.1", 0))
+        self._platform = socket.create_server(("127.0.0.1", 0))
+        self.doors: dict[Address, socket.socket] = {}
+        self.notices: tuple[str, ...] = ()
         self._out, self._out_write = os.pipe()
         self._err, self._err_write = os.pipe()
         self._process: subprocess.Popen[bytes] | None = None
@@ -39,6 +43,10 @@ class OpenCell:
         return self._door
 
     @property
+    def platform(self) -> socket.socket:
+        return self._platform
+
+    @property
     def stdout(self) -> int:
         return self._out
 
@@ -48,7 +56,12 @@ class OpenCell:
 
     async def assign(self, environment: Mapping[str, str], handler: str) -> None:
         host, port = self._door.getsockname()
-        here = {"AWS_LAMBDA_RUNTIME_API": f"{host}:{port}", "OUTPUT_DIR": str(self._place / "output")}
+        url = f"http://127.0.0.1:{self._platform.getsockname()[1]}"
+        here = {
+            "LONGSHORE_URL": url,
+            "AWS_LAMBDA_RUNTIME_API": f"{host}:{port}",
+            "OUTPUT_DIR": str(self._place / "output"),
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "awslambdaric", handler],
             cwd=self._spec.package_dir,
@@ -110,6 +123,7 @@ class OpenCell:
                 os.killpg(self._process.pid, signal.SIGKILL)
             await self._waiting
         self._door.close()
+        self._platform.close()
         for number in (self._out, self._out_write, self._err, self._err_write, self._output):
             os.close(number)
 

@@ -30,6 +30,7 @@ from longshore.interceptor.runtimes import PreparedRuntime, Runtimes
 from longshore.interceptor.warm import Environments
 
 pytestmark = pytest.mark.anyio
+NOBODY = "http://127.0.0.1:9"
 
 
 class SystemClock:
@@ -56,7 +57,7 @@ class Machine:
         cache = PackageCache(self.home / "cache", ZipArchives(), ())
         here = Here(self.home, {own().id: own()})
         pool, environments = Pool(self.sandbox), Environments(4096)
-        self.executor = Executor(self.link, pool, environments, here, cache, SystemClock())
+        self.executor = Executor(self.link, pool, environments, here, cache, SystemClock(), NOBODY)
 
     async def carry_out(self, code: str, **more: object) -> RunResult:
         """The end of a run of that code."""

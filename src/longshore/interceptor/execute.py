@@ -43,6 +43,7 @@ class Executor:
     runtimes: Runtimes
     packages: PackageCache
     clock: Clock
+    platform_url: str
 
     async def carry_out(self, lease: Lease) -> None:
         """Everything between a lease and its end. Never raises: a run must not take the agent down."""
@@ -102,6 +103,7 @@ class Executor:
             memory_mb=invocation.limits.memory_mb,
             disk_mb=invocation.limits.disk_mb,
             pids=invocation.limits.pids,
+            network=invocation.network,
         )
 
     async def inputs(self, lease: Lease, invocation: Invocation) -> Mapping[str, Path]:

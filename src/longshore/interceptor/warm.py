@@ -19,6 +19,8 @@ import structlog
 from longshore.domain.errors import Unavailable
 from longshore.domain.order import Invocation
 from longshore.domain.warm import WarmKey
+from longshore.interceptor.doors import Doors, leads_to
+from longshore.interceptor.platform_door import PlatformDoor
 from longshore.ports.sandbox import Cell
 from longshore.runtime_api.server import RuntimeApi
 
@@ -31,11 +33,14 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class Environment:
-    """A cell with its runtime, as it serves run after run."""
+    """A cell with its runtime and its doors, as it serves run after run. Connections to allowed addresses may
+    stay from one run to the next; those to the platform end with the run, whose token they have."""
 
     cell: Cell
     api: RuntimeApi
     key: WarmKey
+    platform: PlatformDoor
+    doors: Doors = field(default_factory=Doors)
     runs: int = 0
     memory_mb: float = 0.0
     _timer: asyncio.TimerHandle | None = None
@@ -47,6 +52,13 @@ class Environment:
         """Whether no run has come to its end here."""
         return self.runs == 0
 
+    async def open(self) -> None:
+        """Answer at every door of the cell."""
+        await self.api.start()
+        await self.platform.open()
+        for pair, door in self.cell.doors.items():
+            await self.doors.open(door, leads_to(pair))
+
     async def end(self) -> None:
         """Nothing is left of it. May be called again."""
         if self._timer is not None:
@@ -54,6 +66,8 @@ class Environment:
         if self._watch is not None and self._watch is not asyncio.current_task():
             self._watch.cancel()
         await self.api.close()
+        await self.platform.close()
+        await self.doors.close()
         await self.cell.kill()
 
 
@@ -84,6 +98,7 @@ class Environments:
             package=invocation.package,
             runtime=runtime,
             limits=invocation.limits,
+            network=invocation.network,
             fingerprint=hashlib.blake2b(said, key=self._salt, digest_size=16).digest(),
         )
 
