@@ -65,11 +65,11 @@ def handler(event, context):
 
 
 @pytest.fixture(scope="module")
-def server(home: Path) -> Iterator[Server]:
+def server(place: Path) -> Iterator[Server]:
     """A server with room for ten runs at once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LONGSHORE_CPU_CORES", "16")
-        one = Server(home / "data").start()
+        one = Server(place / "data").start()
     yield one
     assert one.stop() == 0
     one.api.close()

@@ -2,7 +2,7 @@
 """A program in a network namespace of its own: a machine with two addresses, and a neighbour behind a cable.
 
 The neighbour is the gateway and answers at every address, so that what a cell cannot reach is shut by us.
-usage: unshare --net python lab.py PLACE RUNTIMES
+usage: unshare --net python lab.py PLACE RUNTIMES launched|prepared
 """
 
 import asyncio
@@ -11,18 +11,19 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from socket import create_server, socket
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.sandbox.cells import Bench, Heard, until_exit
+from tests.sandbox.cells import ENVIRONMENT, Bench, Heard, until_exit
 from tests.sandbox.conftest import opened, own_runtime
 from tests.sandbox.test_network import TRY
 
 from longshore.domain.network import Network, NetworkMode, address
 from longshore.interceptor.doors import Doors, leads_to
+from longshore.ports.sandbox import Cell
 
 PORT = 7000
 NEIGHBOUR = """
@@ -84,7 +85,20 @@ def ip(words: str) -> None:
     subprocess.run(["ip", *words.split()], check=True)
 
 
-async def main(place: Path, runtimes: Path) -> None:
+async def begun(bench: Bench, tries: Mapping[str, object], network: Network, *, ahead: bool) -> Cell:
+    """A cell whose handler tries them; one that has booted ahead of it, or a fresh one."""
+    environment = {"TRY": json.dumps(tries)}
+    if not ahead:
+        return await bench.begun(TRY, environment=environment, network=network)
+    spec = bench.spec(TRY, network=network)
+    cell = await bench.sandbox.prepare(spec.frame, ENVIRONMENT)
+    assert cell is not None
+    await cell.furnish(spec)
+    await cell.assign({**ENVIRONMENT, **environment}, "app.handler")
+    return cell
+
+
+async def main(place: Path, runtimes: Path, kind: str) -> None:
     """One cell that tries everything."""
     tries = {
         "outside": ("10.213.9.9", PORT),
@@ -98,7 +112,7 @@ async def main(place: Path, runtimes: Path) -> None:
     bench = Bench(await opened("limits", place / "sandbox"), await own_runtime(runtimes), place)
     network = Network(NetworkMode.EGRESS, (address(f"127.0.0.1:{PORT + 2}"), address("10.213.9.9:80")))
     try:
-        cell = await bench.begun(TRY, environment={"TRY": json.dumps(tries)}, network=network)
+        cell = await begun(bench, tries, network, ahead=kind == "prepared")
         heard = Heard()
         doors = Doors()
         for pair, door in cell.doors.items():
@@ -124,4 +138,4 @@ if __name__ == "__main__":
         with own:
             for server, word in ((here, b"this machine"), (there, b"loopback"), (own, b"own loopback")):
                 threading.Thread(target=answer, args=(server, word), daemon=True).start()
-            asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2])))
+            asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))

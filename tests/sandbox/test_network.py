@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a cell reaches in each mode, over a network of the test's own: nothing is sent to anybody else."""
 
+import asyncio
+import ipaddress
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.sandbox.cells import Bench
+from tests.sandbox.cells import ENVIRONMENT, Bench
+from tests.sandbox.conftest import opened
 
 from longshore.adapters.sandbox import egress, wires
+from longshore.domain.errors import Unavailable
 from longshore.domain.network import Address, Network, NetworkMode, address
 from longshore.interceptor.runtimes import PreparedRuntime
 from longshore.ports.sandbox import CLOSED
@@ -157,11 +162,77 @@ async def test_pasta_ends_with_its_cell(walled: Bench) -> None:
     before = pastas_below_us()
     await cell.kill()
 
-    until = time.monotonic() + 5
-    while pastas_below_us() and time.monotonic() < until:
-        time.sleep(0.01)
+    await until(lambda: pastas_below_us() == [])
     assert len(before) == 1
-    assert [pid for pid in pastas_below_us() if not is_zombie(pid)] == []
+
+
+@pytest.mark.anyio
+async def test_a_way_out_that_is_gone_is_noticed_before_the_next_run(walled: Bench) -> None:
+    if why := egress.missing():
+        pytest.skip(why)
+    spec = walled.spec("def handler(event, context):\n    pass\n", network=Network())
+    waiting = await walled.sandbox.prepare(spec.frame, ENVIRONMENT)
+    assert waiting is not None
+    cell = await walled.sandbox.launch(spec)
+    try:
+        if waiting.notices or cell.notices:
+            pytest.skip(str((*waiting.notices, *cell.notices)))
+        pastas = pastas_below_us()
+        for pid in pastas:
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pastas))
+
+        with pytest.raises(Unavailable, match="network"):
+            await waiting.furnish(spec)
+        with pytest.raises(Unavailable, match="network"):
+            await cell.resume({})
+    finally:
+        await waiting.kill()
+        await cell.kill()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("mode", NetworkMode)
+async def test_a_cell_waits_no_longer_than_its_machine_stays_as_it_was(
+    walled: Bench, monkeypatch: pytest.MonkeyPatch, mode: NetworkMode
+) -> None:
+    monkeypatch.setattr(egress, "missing", lambda: "pasta is not installed; install it with: ...")
+    spec = walled.spec("def handler(event, context):\n    pass\n", network=Network(mode))
+    waiting = [await walled.sandbox.prepare(spec.frame, ENVIRONMENT) for _ in range(2)]
+    try:
+        assert waiting[0] is not None
+        await waiting[0].furnish(spec)
+        own = egress.own_addresses()
+        monkeypatch.setattr(egress, "LOOK_EVERY_S", -1)
+        monkeypatch.setattr(egress, "own_addresses", lambda: [*own, ipaddress.ip_address("192.0.2.77")])
+
+        assert waiting[1] is not None
+        if mode is NetworkMode.EGRESS:
+            with pytest.raises(Unavailable, match="not the one that the machine has now"):
+                await waiting[1].furnish(spec)
+        else:
+            await waiting[1].furnish(spec)
+    finally:
+        for cell in waiting:
+            if cell is not None:
+                await cell.kill()
+
+
+@pytest.mark.anyio
+async def test_without_walls_none_is_not_had_and_the_cell_says_so(
+    runtime: PreparedRuntime, place: Path
+) -> None:
+    sandbox = await opened("process", place / "sandbox")
+    bench = Bench(sandbox, runtime, place)
+    try:
+        none = await sandbox.launch(bench.spec(network=CLOSED))
+        usual = await sandbox.launch(bench.spec(network=Network()))
+    finally:
+        await sandbox.close()
+
+    [notice] = none.notices
+    assert "reaches all that its machine reaches, although its network is none" in notice
+    assert usual.notices == ()
 
 
 def pastas_below_us() -> list[int]:
@@ -171,9 +242,11 @@ def pastas_below_us() -> list[int]:
     return [pid for pid in pids if b"--no-map-gw" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def is_zombie(pid: int) -> bool:
-    """Whether it has ended and only waits for us to hear of it."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+async def until(is_so: Callable[[], bool], *, within: float = 10) -> None:
+    """Wait for something that nobody announces."""
+    async with asyncio.timeout(within):
+        while not is_so():
+            await asyncio.sleep(0.005)
 
 
 def test_a_resolver_on_the_machines_loopback_is_stood_for(
@@ -193,8 +266,9 @@ def test_a_resolver_on_the_machines_loopback_is_stood_for(
     assert behind == egress.Resolver("nameserver 192.0.2.53\n")
 
 
+@pytest.mark.parametrize("kind", ["launched", "prepared"])
 def test_egress_reaches_the_outside_and_nothing_of_this_machine(
-    runtime: PreparedRuntime, place: Path
+    kind: str, runtime: PreparedRuntime, place: Path
 ) -> None:
     """In a network of its own with a neighbour who answers everywhere, also for the metadata service."""
     if os.geteuid() != 0:
@@ -203,7 +277,7 @@ def test_egress_reaches_the_outside_and_nothing_of_this_machine(
         pytest.skip(why)
 
     done = subprocess.run(
-        ["unshare", "--net", sys.executable, str(LAB), str(place), str(place.parent / "runtimes")],
+        ["unshare", "--net", sys.executable, str(LAB), str(place), str(place.parent / "runtimes"), kind],
         capture_output=True,
         text=True,
         timeout=120,

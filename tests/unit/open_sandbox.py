@@ -141,12 +141,13 @@ class OpenCell:
 @dataclass
 class OpenSandbox:
     """Implements ports.sandbox.Sandbox. `oom` makes every exit one by the memory limit; `gate` holds
-    launches back."""
+    launches back; `notices` is what cells could not be given."""
 
     cells: list[OpenCell] = field(default_factory=list)
     oom: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     launching: asyncio.Event = field(default_factory=asyncio.Event)
+    notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -159,6 +160,7 @@ class OpenSandbox:
         self.launching.set()
         await self.gate.wait()
         cell = OpenCell(spec, self.oom)
+        cell.notices = self.notices
         self.cells.append(cell)
         return cell
 

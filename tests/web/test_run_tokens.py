@@ -109,10 +109,11 @@ async def test_a_run_s_name_alone_opens_nothing(
 ) -> None:
     lease = await a_lease(api, house)
 
-    for run in (lease.run, "", "nobody"):
-        headers = {b"Authorization": f"Bearer {PREFIX}{run}{proof}".encode()}
-        refused = await api.get("/api/v1/me", headers=headers)
-        assert refused.status_code == 401
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=BASE) as nobody:
+        for run in (lease.run, "", "nobody"):
+            headers = {b"Authorization": f"Bearer {PREFIX}{run}{proof}".encode()}
+            refused = await nobody.get("/api/v1/me", headers=headers)
+            assert refused.status_code == 401
 
 
 async def test_it_is_kept_nowhere_and_tells_no_fence(

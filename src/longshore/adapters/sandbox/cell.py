@@ -136,8 +136,9 @@ class LiveCell:
         return self._body.stderr
 
     async def prepare(self, environment: Mapping[str, str]) -> None:
-        """Have the runtime started before it is known for whom; what it takes until then is nobody's."""
-        await self._body.control.prepare(environment)
+        """Have the runtime started before it is known for whom; what it takes until then is nobody's. Its
+        client notes where the Runtime API is as soon as it is imported."""
+        await self._body.control.prepare(self._body.dress(environment, self._ready))
         if not await self._body.control.prepared:
             raise Unavailable("the sandbox's runtime did not start ahead of its task")
 
