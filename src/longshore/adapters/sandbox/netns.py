@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A program that works in a cell's network namespace and nowhere else in the cell. Standard library only.
 
-Whoever starts it has entered the namespace before (nsenter); it has its administrator's capabilities there.
+It goes there itself: the capabilities of the namespace's owner do not survive the start of a program.
 
-usage: netns.py control=FD [unreachable=NETWORK ...] [address=IP ...] [listen=IP PORT ...] [wait=SECONDS]
+usage: netns.py enter=FD ... control=FD [unreachable=NETWORK ...] [address=IP ...] [listen=IP PORT ...]
+                [wait=SECONDS]
 
+enter          a namespace to go to, in this order: the user namespace that owns the network's, unless we are
+               root and have its capabilities anyway, and the network namespace
 unreachable    a rule ahead of every route: nothing goes there, and whoever tries hears so at once
 address        the loopback device answers to it
 listen         a listening socket, sent through the socket `control` in one message, in this order
@@ -31,6 +34,8 @@ NO_WAY_OUT = 3
 def main(words: list[str]) -> int:
     """Do it all in the order that leaves no gap: nothing is reachable that must not be, ever."""
     given = [word.partition("=")[::2] for word in words]
+    for number in _all(given, "enter"):
+        _enter(int(number))
     with _Kernel() as kernel:
         for network in _all(given, "unreachable"):
             kernel.close(network)
@@ -44,6 +49,17 @@ def main(words: list[str]) -> int:
         if not _way_out(float(seconds)):
             return NO_WAY_OUT
     return 0
+
+
+def _enter(namespace: int) -> None:
+    if hasattr(os, "setns"):
+        os.setns(namespace)
+        return
+    import ctypes
+
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, f"the sandbox's network cannot be entered: {os.strerror(number)}")
 
 
 def _all(given: list[tuple[str, str]], name: str) -> list[str]:

@@ -156,11 +156,9 @@ class _Inside:
         return (self.net, self.user)
 
     def entering(self, words: Sequence[str]) -> list[str]:
-        """Our program, in there. As root we keep our own user namespace: its capabilities reach below, and
-        it can read our Python."""
-        where = [f"--net=/proc/self/fd/{self.net}"]
-        where += [] if slots.needs_slot() else [f"--user=/proc/self/fd/{self.user}"]
-        return ["nsenter", *where, "--", sys.executable, "-I", "-S", str(PROGRAM), *words]
+        """Our program, in there. As root it keeps our own user namespace, whose capabilities reach below."""
+        where = [self.net] if slots.needs_slot() else [self.user, self.net]
+        return [sys.executable, "-I", "-S", str(PROGRAM), *(f"enter={number}" for number in where), *words]
 
 
 async def _connect(wires: Wires, wiring: Wiring, inside: _Inside) -> None:
