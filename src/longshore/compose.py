@@ -101,7 +101,7 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
         )
         pool = Pool(sandbox)
         warm = Environments(room.memory_mb, pool)
-        executor = Executor(dispatch, pool, warm, runtimes, cache, clock)
+        executor = Executor(dispatch, pool, warm, runtimes, cache, clock, base_url)
         stack.push_async_callback(executor.close)
         me = Interceptor(
             id=InterceptorId(new_id(clock.now())),
@@ -114,7 +114,7 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
             version=__version__,
             seen_at=clock.now(),
         )
-        access = AccessService(store, clock, remembered)
+        access = AccessService(store, clock, remembered, express)
         await access.ensure_project(DEFAULT_PROJECT)
         yield House(
             access=access,

@@ -12,8 +12,10 @@ from tests.sandbox.cells import ENVIRONMENT, Bench, asked, assigned, processes_w
 from longshore.adapters.sandbox import kin
 from longshore.adapters.sandbox.cgroups import kill_all
 from longshore.domain.ids import Digest, ProjectId
+from longshore.domain.network import Network
 from longshore.domain.task import Limits
 from longshore.domain.warm import WarmKey
+from longshore.interceptor.platform_door import PlatformDoor
 from longshore.interceptor.pool import CELL_MB, Pool
 from longshore.interceptor.warm import Environment, Environments
 from longshore.ports.sandbox import Cell, CellSpec
@@ -41,6 +43,7 @@ def a_key(task: str, memory_mb: int = 128, revision: int = 1) -> WarmKey:
         package=Digest("c" * 64),
         runtime="python3.11",
         limits=Limits(memory_mb=memory_mb),
+        network=Network(),
         fingerprint=b"",
     )
 
@@ -48,8 +51,14 @@ def a_key(task: str, memory_mb: int = 128, revision: int = 1) -> WarmKey:
 async def served(bench: Bench, key: WarmKey) -> Environment:
     """An environment that has served a run."""
     cell = await bench.begun(HANDLER)
-    environment = Environment(cell, RuntimeApi(cell.runtime_api), key, ENVIRONMENT)
-    await environment.api.start()
+    environment = Environment(
+        cell,
+        RuntimeApi(cell.runtime_api),
+        key,
+        ENVIRONMENT,
+        PlatformDoor("http://127.0.0.1:9", cell.platform, True),
+    )
+    await environment.open()
     assert await asked(environment.api) == 1
     return environment
 
