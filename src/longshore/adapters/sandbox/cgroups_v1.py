@@ -74,9 +74,9 @@ class GroupV1:
         return entry(self.files.content(f"{self.at['memory']}/memory.oom_control"), "oom_kill") or 0
 
     def processes(self) -> list[int] | None:
-        """Everybody is in every tree."""
-        found = self.files.content(f"{next(iter(self.at.values()))}/cgroup.procs")
-        return [int(word) for word in found.split()]
+        """Everybody is in every tree. Not from a kept file: whoever has one open is told the same again for a
+        second, whoever has come or gone."""
+        return numbers(f"{next(iter(self.at.values()))}/cgroup.procs")
 
     def hurry(self) -> None:
         """No quota any more."""
