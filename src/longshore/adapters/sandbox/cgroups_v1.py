@@ -74,8 +74,7 @@ class GroupV1:
         return entry(self.files.content(f"{self.at['memory']}/memory.oom_control"), "oom_kill") or 0
 
     def processes(self) -> list[int] | None:
-        """Everybody is in every tree. Not from a kept file: whoever has one open is told the same again for a
-        second, whoever has come or gone."""
+        """Everybody is in every tree. The kernel remembers this list for as long as its file is open."""
         return numbers(f"{next(iter(self.at.values()))}/cgroup.procs")
 
     def hurry(self) -> None:
