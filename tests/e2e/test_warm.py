@@ -295,7 +295,7 @@ def test_what_changes_the_start_of_an_interpreter_is_there_at_its_start(
     found = server.run(name, {})["result"]
 
     assert found["pairs"] == [f"{variable}={value}"]
-    assert found["program"].endswith("/python.py")
+    assert found["program"].startswith("/run/longshore/python.")
 
 
 @pytest.mark.parametrize("where", ["libmine.so", "lib/libmine.so.1"])
@@ -304,7 +304,7 @@ def test_libraries_of_a_package_are_found_and_have_it_start_cold(server: Server,
     import ctypes
     def handler(event, context):
         program = open("/proc/self/cmdline").read().split("\\0")[1]
-        return [ctypes.CDLL("LIBRARY")._name, program.rpartition("/")[2]]
+        return [ctypes.CDLL("LIBRARY")._name, program.startswith("/run/longshore/python.")]
     """.replace("LIBRARY", where.removeprefix("lib/"))
     name = where.replace("/", "-").replace(".", "-")
     server.task(f"{name}-usual", code)
@@ -312,7 +312,7 @@ def test_libraries_of_a_package_are_found_and_have_it_start_cold(server: Server,
     time.sleep(1)
     server.task(name, a_zip({"app.py": code, where: a_library().read_bytes()}))
 
-    assert server.run(name, {})["result"] == [where.removeprefix("lib/"), "python.py"]
+    assert server.run(name, {})["result"] == [where.removeprefix("lib/"), True]
 
 
 def a_library() -> Path:
