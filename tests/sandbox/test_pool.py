@@ -17,6 +17,7 @@ from tests.sandbox.cells import (
     assigned,
     eventually_none,
     listen,
+    nothing_in,
     processes_with,
     serving,
     until_said,
@@ -104,7 +105,7 @@ async def test_what_a_cell_gives_back_serves_the_next_one(walled: Bench) -> None
 
     home = next((walled.place / "sandbox").iterdir())
     assert len(list((home / "copies").iterdir())) == 1
-    assert list((home / "cells").iterdir()) == []
+    assert nothing_in(home / "cells")
     assert spec.package_dir is not None
     assert [file.name for file in spec.package_dir.iterdir() if file.suffix == ".py"] == ["app.py"]
 
@@ -316,7 +317,7 @@ async def test_a_cell_that_waits_for_its_task_can_be_killed_and_leaves_nothing(w
     await cell.kill()
 
     home = next((walled.place / "sandbox").iterdir())
-    assert list((home / "cells").iterdir()) == []
+    assert nothing_in(home / "cells")
     assert zombies() == []
     assert processes_with(f"{walled.place}/sandbox") == []
     assert (await cell.exited()).signal == signal.SIGKILL

@@ -26,7 +26,7 @@ from longshore.adapters.sandbox.programs import Programs
 from longshore.adapters.sandbox.rooms import GID, LANG, UID, mounts, system
 from longshore.adapters.sandbox.slots import Slot
 from longshore.adapters.sandbox.trouble import explained
-from longshore.adapters.sandbox.var import Copies, Var
+from longshore.adapters.sandbox.var import Copies, Var, Vars
 from longshore.adapters.sandbox.watch import Watch
 from longshore.adapters.sandbox.wires import Wires, Wiring
 from longshore.domain.errors import Unavailable
@@ -53,6 +53,7 @@ class Bubblewrap:
         self._bounds = Bounds(home.groups.controllers, walls=True)
         self._watch = Watch()
         self._copies = Copies(home.copies)
+        self._vars = Vars(home.cells)
         self._programs = Programs(home.bootstrap)
         self._lookout = Lookout()
         self._live: set[LiveCell] = set()
@@ -97,14 +98,22 @@ class Bubblewrap:
             name = self._home.next_name()
             group = made(self._home.groups, name, quota(spec))
             undo.callback(group.remove)
-            var = Var(self._home.cells / name)
-            undo.callback(var.remove)
-            furnished(var, spec)
+            var = self._furnished(name, spec, undo)
             plan = self._plan(spec, early, slot, group, var, wiring)
             undo.pop_all()
         cell = await launch(plan, self._watch)
         self._live = {one for one in self._live if not one.is_over} | {cell}
         return cell
+
+    def _furnished(self, name: str, spec: CellSpec, undo: contextlib.ExitStack) -> Var:
+        """A cell's /var with what it has from its start."""
+        try:
+            var = self._vars.take(name)
+            undo.callback(self._vars.give_back, var)
+            var.lay(spec.inputs)
+        except OSError as error:
+            raise Unavailable(f"no room for the sandbox's inputs: {error}") from error
+        return var
 
     async def close(self) -> None:
         """Cells first, then what they stood on."""
@@ -190,7 +199,7 @@ class Bubblewrap:
         def let_go() -> None:
             for package in moved_in:
                 self._copies.give_back(package, var.task)
-            var.remove()
+            self._vars.give_back(var)
             if slot is not None:
                 slot.give_back()
 
@@ -223,15 +232,6 @@ class Bubblewrap:
             names=names,
         )
         return [*room, "--chdir", "/" if spec.package_dir is None else "/var/task"]
-
-
-def furnished(var: Var, spec: CellSpec) -> None:
-    """Make a cell's /var with what it has from its start."""
-    try:
-        var.make(mounted=spec.package_dir is not None)
-        var.lay(spec.inputs)
-    except OSError as error:
-        raise Unavailable(f"no room for the sandbox's inputs: {error}") from error
 
 
 def launcher(spec: CellSpec, program: str, control: int, early: Mapping[str, str] | None) -> list[str]:
