@@ -157,7 +157,7 @@ class Attempt:
             return None
         is_private = cell.platform.getsockname()[1] == PLATFORM_PORT
         door = PlatformDoor(self.machine.platform_url, cell.platform, is_private)
-        return Environment(cell, RuntimeApi(cell.runtime_api), key, early, door)
+        return Environment(cell, RuntimeApi(cell.runtime_api), key, door)
 
     def _early(self, runtime_id: str) -> Mapping[str, str] | None:
         """What the interpreter may start with before it is known for whom; None where it may not."""
