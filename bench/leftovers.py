@@ -37,7 +37,7 @@ def bury_orphans(patience_s: float = 2.0) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A living server, counted. Memory is what it has to itself; a cell is one sandbox, waiting or at work."""
+    """A living server, counted. Memory is its own; a cell is one sandbox, waiting or at work."""
 
     memory_mb: float
     files: int
