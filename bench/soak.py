@@ -258,7 +258,8 @@ def complaint(kind: Kind, number: int, run: dict[str, Any], log: str | None) -> 
         return f"it has {len(run['files'])} files"
     if log is None or kind.cancel == "queued":
         return None
-    if log.count(f"run {number} {kind.do}") != 1 or log.count("REPORT RequestId") != 1:
+    handlers = log.count(f"run {number} {kind.do}")
+    if log.count("REPORT RequestId") != 1 or handlers > 1 or (handlers == 0 and kind.cancel is None):
         return f"its log is {log[:500]!r}"
     if kind.do == "talk" and log.count("stdout line ") != 2000:
         return f"its log has {log.count('stdout line ')} of 2000 lines"

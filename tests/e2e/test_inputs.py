@@ -79,7 +79,8 @@ def test_a_secret_in_pieces_of_any_size_never_leaves(server: Server) -> None:
         def handler(event, context):
             dice = random.Random(event["seed"])
             secret = event["key"].encode()
-            text = b" ".join([secret, base64.b64encode(secret), secret.hex().encode(), b"plain"] * 20) + b"\\n"
+            forms = [secret, base64.b64encode(secret), secret.hex().encode(), b"plain"]
+            text = b" ".join(forms * 20) + b"\\n"
             while text:
                 size = dice.randint(1, 40)
                 os.write(1, text[:size])
@@ -108,11 +109,17 @@ def test_parameters_arrive_as_what_they_are(server: Server) -> None:
     server.task("typed", ECHO, parameters=parameters)
     large = "x" * 100_000
 
-    run = server.run("typed", {"users": " 50 ", "name": "  Zoë \U0001f980 \u202e ", "large": large, "un declared": " a "})
+    given = {"users": " 50 ", "name": "  Zoë \U0001f980 \u202e ", "large": large, "un declared": " a "}
+    run = server.run("typed", given)
 
     assert run["result"] == {
-        **{"users": 50, "name": "Zoë \U0001f980 \u202e", "loud": False, "size": "small", "more": [1, 2]},
-        **{"large": large, "un declared": " a "},
+        "users": 50,
+        "name": "Zoë \U0001f980 \u202e",
+        "loud": False,
+        "size": "small",
+        "more": [1, 2],
+        "large": large,
+        "un declared": " a ",
     }
     assert [notice for notice in run["notices"] if "spaces" in notice] == [
         "spaces around the value of users were removed",
@@ -147,7 +154,7 @@ def test_what_cannot_be_declared_is_refused_by_its_field(
     assert answer.json()["field"] == field
 
 
-def test_search_paths_and_libraries_are_the_tasks_own_and_reach_nothing_but_its_handler(server: Server) -> None:
+def test_search_paths_and_libraries_are_the_tasks_own_and_reach_its_handler_alone(server: Server) -> None:
     own = {"PATH": "/var/task/bin:/usr/bin", "LD_PRELOAD": "/var/task/none.so", "TZ": "Asia/Tokyo"}
     server.task("paths", ENVIRONMENT, environment=own)
 
