@@ -115,7 +115,7 @@ class Bench:
         instant = Instant(lease, await house.dispatch.redeem(lease))
         executor = replace(house.agent.executor, link=instant)  # type: ignore[type-var]
         began = time.perf_counter()
-        await executor.carry_out(lease)
+        await executor.carry_out(lease, lambda: None)
         self.took[row].append((time.perf_counter() - began) * 1000)
         assert instant.ended is not None
         await house.dispatch.extend(lease, Phase.USER_CODE)
@@ -128,7 +128,7 @@ class Bench:
         lease = await house.dispatch.claim(house.agent.me, house.agent.slots.free)
         assert lease is not None
         began = time.perf_counter()
-        await house.agent.executor.carry_out(lease)
+        await house.agent.executor.carry_out(lease, lambda: None)
         self.took[row].append((time.perf_counter() - began) * 1000)
         ended = await house.runs.get(self.project, run.id)
         assert ended.state is RunState.SUCCEEDED, ended.reason

@@ -42,8 +42,10 @@ from longshore.ports.store import Store
 from longshore.services.access import AccessService
 from longshore.services.buckets import BucketService
 from longshore.services.dispatch import Dispatch
+from longshore.services.express import Express
 from longshore.services.fleet import FleetService
 from longshore.services.packages import PackageService
+from longshore.services.remembered import Remembered
 from longshore.services.runs import RunService
 from longshore.services.secrets import SecretService
 from longshore.services.sweeper import Sweeper
@@ -88,7 +90,8 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
         logbook = FileLogbook(state / "logs")
         broker, notifier, archives = MemoryBroker(), MemoryNotifier(), ZipArchives()
         packages = PackageService(blobs, archives, store, clock)
-        dispatch = Dispatch(store, broker, blobs, vault, logbook, notifier, clock)
+        remembered, express = Remembered(store), Express(store, logbook, broker, notifier, clock)
+        dispatch = Dispatch(store, broker, blobs, vault, logbook, notifier, clock, express)
         sandbox = await open_sandbox(settings.sandbox, data / "cache" / "sandbox")
         stack.push_async_callback(sandbox.close)
         runtimes = await prepare(settings.runtimes_home)
@@ -109,7 +112,7 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
             version=__version__,
             seen_at=clock.now(),
         )
-        access = AccessService(store, clock)
+        access = AccessService(store, clock, remembered)
         await access.ensure_project(DEFAULT_PROJECT)
         yield House(
             access=access,
@@ -117,7 +120,7 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
             buckets=BucketService(store, blobs, packages, clock),
             tasks=TaskService(store, packages, clock),
             secrets=secrets,
-            runs=RunService(store, broker, blobs, logbook, notifier, clock),
+            runs=RunService(store, broker, blobs, logbook, notifier, clock, express, remembered),
             fleet=FleetService(store, clock),
             dispatch=dispatch,
             sweeper=Sweeper(store, broker, dispatch, clock),
@@ -132,7 +135,7 @@ async def open_access(data: Path) -> AsyncIterator[AccessService]:
     """Access to a data directory by somebody who has it in hand, also while its server runs."""
     store = SqliteStore(_prepared(data) / "longshore.db")
     try:
-        yield AccessService(store, SystemClock())
+        yield AccessService(store, SystemClock(), Remembered(store))
     finally:
         await store.close()
 

@@ -65,11 +65,11 @@ def handler(event, context):
 
 
 @pytest.fixture(scope="module")
-def server(home: Path) -> Iterator[Server]:
+def server(place: Path) -> Iterator[Server]:
     """A server with room for ten runs at once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LONGSHORE_CPU_CORES", "16")
-        one = Server(home / "data").start()
+        one = Server(place / "data").start()
     yield one
     assert one.stop() == 0
     one.api.close()
@@ -103,7 +103,7 @@ def test_globals_and_tmp_stay_within_a_task_and_output_does_not(server: Server) 
         assert ("Init Duration" in log) == (number == 1)
 
 
-def test_a_handler_error_keeps_the_environment_a_crash_and_a_timeout_end_it(server: Server) -> None:
+def test_a_handler_error_keeps_globals_a_crash_and_a_timeout_do_not(server: Server) -> None:
     code = """
     import os, time
     count = 0
@@ -277,6 +277,29 @@ def test_what_changes_the_start_of_an_interpreter_is_there_at_its_start(
 
     assert found["pairs"] == [f"{variable}={value}"]
     assert "prepared" not in found["words"]
+
+
+@pytest.mark.parametrize("where", ["libmine.so", "lib/libmine.so.1"])
+def test_libraries_of_a_package_are_found_and_have_it_start_cold(server: Server, where: str) -> None:
+    code = """
+    import ctypes
+    def handler(event, context):
+        words = open("/proc/self/cmdline").read().split("\\0")
+        return [ctypes.CDLL("LIBRARY")._name, "prepared" in words]
+    """.replace("LIBRARY", where.removeprefix("lib/"))
+    name = where.replace("/", "-").replace(".", "-")
+    server.task(f"{name}-usual", code)
+    server.run(f"{name}-usual", {})
+    time.sleep(1)
+    server.task(name, a_zip({"app.py": code, where: a_library().read_bytes()}))
+
+    assert server.run(name, {})["result"] == [where.removeprefix("lib/"), False]
+
+
+def a_library() -> Path:
+    """One that this process has loaded, and that another one may load beside its own."""
+    mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line}
+    return Path(next(path for path in sorted(mapped) if "/ld-" not in path and "/libc" not in path))
 
 
 def test_a_larger_disk_is_as_large_as_it_says_and_starts_cold(server: Server) -> None:

@@ -2,17 +2,19 @@
 """Real cells for tests. A handler's module runs before the first event, so most tests need no Runtime API."""
 
 import asyncio
+import contextlib
 import json
 import os
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from longshore.interceptor.runtimes import PreparedRuntime
 from longshore.ports.sandbox import Cell, CellSpec, Exit, Sandbox
+from longshore.runtime_api.server import Call, Response, RuntimeApi
 
 ENVIRONMENT = {
     "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
@@ -86,6 +88,30 @@ class Bench:
         finally:
             await cell.kill()
         return ended, heard
+
+
+@contextlib.asynccontextmanager
+async def serving(cell: Cell) -> AsyncIterator[RuntimeApi]:
+    """The Runtime API at a cell's door, once its runtime is ready."""
+    api = RuntimeApi(cell.runtime_api)
+    await api.start()
+    try:
+        yield api
+    finally:
+        await api.close()
+
+
+async def asked(api: RuntimeApi, name: str = "run") -> Any:
+    """What the handler returns."""
+    call = Call(request_id=name, deadline_ms=int(time.time() * 1000) + 60_000, arn="arn:demo", event=b"{}")
+    answer = await asyncio.wait_for(api.invoke(call), 60)
+    assert isinstance(answer, Response), answer
+    return json.loads(answer.payload)
+
+
+async def assigned(cell: Cell, environment: Mapping[str, str] | None = None) -> None:
+    """Give it its handler."""
+    await cell.assign({**ENVIRONMENT, **(environment or {})}, "app.handler")
 
 
 async def until_exit(cell: Cell, heard: Heard, *, within: float = 60) -> Exit:

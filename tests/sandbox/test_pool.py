@@ -3,29 +3,28 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.sandbox.cells import (
     ENVIRONMENT,
     Bench,
     Heard,
+    asked,
+    assigned,
     eventually_none,
     listen,
     processes_with,
+    serving,
     until_said,
     zombies,
 )
 
 from longshore.domain.errors import Unavailable
 from longshore.ports.sandbox import Cell, CellSpec
-from longshore.runtime_api.server import Call, Response, RuntimeApi
 
 pytestmark = pytest.mark.anyio
 
@@ -67,30 +66,6 @@ async def prepared(bench: Bench, spec: CellSpec) -> AsyncIterator[Cell]:
         yield cell
     finally:
         await cell.kill()
-
-
-@contextlib.asynccontextmanager
-async def serving(cell: Cell) -> AsyncIterator[RuntimeApi]:
-    """The Runtime API at a cell's door, once its runtime is ready."""
-    api = RuntimeApi(cell.runtime_api)
-    await api.start()
-    try:
-        yield api
-    finally:
-        await api.close()
-
-
-async def asked(api: RuntimeApi, name: str = "run") -> Any:
-    """What the handler returns."""
-    call = Call(request_id=name, deadline_ms=int(time.time() * 1000) + 60_000, arn="arn:demo", event=b"{}")
-    answer = await asyncio.wait_for(api.invoke(call), 60)
-    assert isinstance(answer, Response), answer
-    return json.loads(answer.payload)
-
-
-async def assigned(cell: Cell, environment: Mapping[str, str] | None = None) -> None:
-    """Give it its handler."""
-    await cell.assign({**ENVIRONMENT, **(environment or {})}, "app.handler")
 
 
 async def test_a_package_moves_into_a_cell_that_has_booted(walled: Bench) -> None:

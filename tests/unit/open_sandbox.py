@@ -94,6 +94,19 @@ class OpenCell:
         for file in (self._place / "output").iterdir():
             file.unlink()
 
+    @property
+    def exit(self) -> "asyncio.Future[Exit]":
+        return self._exit
+
+    async def clear(self) -> None:
+        self._end_process()
+        await self.exited()
+
+    async def renew(self, environment: Mapping[str, str] | None) -> None:
+        self._empty()
+        self._exit = asyncio.get_running_loop().create_future()
+        self._waiting = None
+
     async def exited(self) -> Exit:
         return await asyncio.shield(self._exit)
 
@@ -105,15 +118,19 @@ class OpenCell:
         if self.killed:
             return
         self.killed = True
-        if self._process is not None and self._waiting is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        self._end_process()
+        if self._waiting is not None:
             await self._waiting
         self._door.close()
         for number in (self._out, self._out_write, self._err, self._err_write, self._output):
             os.close(number)
 
-    def clear(self) -> None:
+    def _end_process(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def remove(self) -> None:
         """Remove its place, which whoever has a descriptor may still want after the kill."""
         shutil.rmtree(self._place)
 
@@ -154,4 +171,4 @@ class OpenSandbox:
     async def close(self) -> None:
         for cell in self.cells:
             await cell.kill()
-            cell.clear()
+            cell.remove()

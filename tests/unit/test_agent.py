@@ -27,7 +27,7 @@ class Hands:
     stopped: list[RunId] = field(default_factory=list)
     done: list[RunId] = field(default_factory=list)
 
-    async def carry_out(self, lease: Lease) -> None:
+    async def carry_out(self, lease: Lease, leaves: Callable[[], None]) -> None:
         self.holding[lease.run] = asyncio.Event()
         try:
             await self.holding[lease.run].wait()

@@ -23,6 +23,7 @@ from longshore.domain.run import Run, RunState, Trigger, TriggerKind
 from longshore.domain.task import Limits, Revision, Task
 from longshore.ports.store import Work
 from longshore.services.dispatch import Dispatch
+from longshore.services.express import Express
 
 pytestmark = pytest.mark.anyio
 AGENT = Interceptor(
@@ -75,14 +76,17 @@ def begin(work: Work) -> None:
 @pytest.fixture
 async def dispatch(tmp_path: Path) -> AsyncIterator[Dispatch]:
     store = SqliteStore(tmp_path / "longshore.db")
+    logbook = FileLogbook(tmp_path / "logs")
+    broker, notifier, clock = MemoryBroker(), MemoryNotifier(), SystemClock()
     yield Dispatch(
         store,
-        MemoryBroker(),
+        broker,
         DiskBlobs(tmp_path / "blobs"),
         MasterKeyVault.from_file(tmp_path / "key"),
-        FileLogbook(tmp_path / "logs"),
-        MemoryNotifier(),
-        SystemClock(),
+        logbook,
+        notifier,
+        clock,
+        Express(store, logbook, broker, notifier, clock),
     )
     await store.close()
 

@@ -23,6 +23,8 @@ from longshore.domain.run import Run, RunResult, RunState
 from longshore.domain.task import OnLost, Revision
 from longshore.ports.store import Work
 from longshore.services.dispatch import Dispatch
+from longshore.services.express import Express
+from longshore.services.remembered import Remembered
 from longshore.services.runs import RunService
 from longshore.services.sweeper import Sweeper
 
@@ -73,14 +75,15 @@ class Plane:
 async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
     store, broker, clock = SqliteStore(tmp_path / "a.db"), MemoryBroker(), Hands()
     blobs, logbook, notifier = DiskBlobs(tmp_path / "blobs"), FileLogbook(tmp_path / "logs"), MemoryNotifier()
-    dispatch = Dispatch(store, broker, blobs, MasterKeyVault(bytes(32)), logbook, notifier, clock)
+    express = Express(store, logbook, broker, notifier, clock)
+    dispatch = Dispatch(store, broker, blobs, MasterKeyVault(bytes(32)), logbook, notifier, clock, express)
     yield Plane(
         store,
         broker,
         clock,
         dispatch,
         Sweeper(store, broker, dispatch, clock),
-        RunService(store, broker, blobs, logbook, notifier, clock),
+        RunService(store, broker, blobs, logbook, notifier, clock, express, Remembered(store)),
     )
     await store.close()
 

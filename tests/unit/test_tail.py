@@ -75,11 +75,10 @@ class Pipes:
 
 @contextlib.asynccontextmanager
 async def followed(log: Log, *masks: str, first_seq: int = 1) -> AsyncIterator[Pipes]:
-    tail = Tail(
-        run=RunId("run"), attempt=2, first_seq=first_seq, masks=Masks(masks), sink=log.write, now=lambda: NOW
-    )
+    tail = Tail(Masks(masks), lambda: NOW)
     (out_read, out), (err_read, err) = os.pipe(), os.pipe()
     await tail.start(stdout=out_read, stderr=err_read)
+    tail.begin(run=RunId("run"), attempt=2, first_seq=first_seq, sink=log.write)
     os.close(out_read)  # what is read are duplicates
     os.close(err_read)
     pipes = Pipes(tail, out, err)
@@ -315,3 +314,35 @@ async def test_a_hundred_thousand_lines_pass_quickly() -> None:
             await pipes.tail.close()
 
     assert len(log.lines) == 100_000
+
+
+async def test_one_run_after_another_and_what_comes_in_between_is_nobodys() -> None:
+    first, second = Log(), Log()
+    async with followed(first, "swordfish") as pipes:
+        os.write(pipes.out, b"of the first\nhalf a line, and half a sword")
+        pipes.tail.cut()
+        pipes.tail.platform("END")
+        await pipes.tail.flush()
+        os.write(pipes.out, b"late\n" + b"x" * 20_000)
+
+        pipes.tail.begin(run=RunId("other"), attempt=1, first_seq=1, sink=second.write)
+        os.write(pipes.out, b"of the second\n")
+        await asyncio.wait_for(second.arrived.wait(), 5)
+        await ended(pipes)
+
+    assert first.texts == ["of the first", "half a line, and half a sword", "END"]
+    assert [(line.run, line.seq, line.text) for line in second.lines] == [("other", 1, "of the second")]
+
+
+async def test_a_log_that_nobody_takes_in_time_is_not_the_next_runs() -> None:
+    slow, second = Log(delay_s=30), Log()
+    async with followed(slow) as pipes:
+        os.write(pipes.out, b"of the first\n")
+        pipes.tail.cut()
+        await pipes.tail.flush(within=0.05)
+
+        pipes.tail.begin(run=RunId("other"), attempt=1, first_seq=1, sink=second.write)
+        os.write(pipes.out, b"of the second\n")
+        await asyncio.wait_for(second.arrived.wait(), 5)
+
+    assert second.texts == ["of the second"]

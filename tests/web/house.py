@@ -24,8 +24,10 @@ from longshore.domain.run import RunResult, RunState
 from longshore.services.access import AccessService
 from longshore.services.buckets import BucketService
 from longshore.services.dispatch import Dispatch
+from longshore.services.express import Express
 from longshore.services.fleet import FleetService
 from longshore.services.packages import PackageService
+from longshore.services.remembered import Remembered
 from longshore.services.runs import RunService
 from longshore.services.secrets import SecretService
 from longshore.services.tasks import TaskService
@@ -63,16 +65,17 @@ def open_house(data: Path) -> House:
     vault, blobs = MasterKeyVault.from_file(data / "master.key"), DiskBlobs(data / "blobs")
     logbook, broker, notifier = FileLogbook(data / "logs"), MemoryBroker(), MemoryNotifier()
     packages = PackageService(blobs, ZipArchives(), store, clock)
+    remembered, express = Remembered(store), Express(store, logbook, broker, notifier, clock)
     return House(
         store=store,
-        access=AccessService(store, clock),
+        access=AccessService(store, clock, remembered),
         packages=packages,
         buckets=BucketService(store, blobs, packages, clock),
         tasks=TaskService(store, packages, clock),
         secrets=SecretService(store, vault, clock),
-        runs=RunService(store, broker, blobs, logbook, notifier, clock),
+        runs=RunService(store, broker, blobs, logbook, notifier, clock, express, remembered),
         fleet=FleetService(store, clock),
-        dispatch=Dispatch(store, broker, blobs, vault, logbook, notifier, clock),
+        dispatch=Dispatch(store, broker, blobs, vault, logbook, notifier, clock, express),
     )
 
 

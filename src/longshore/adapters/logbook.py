@@ -24,6 +24,9 @@ from longshore.domain.ids import RunId
 from longshore.domain.logs import Level, LogLine, Stream
 
 BATCH_BYTES = 64 * 1024
+SMALL_BATCH = 4 * 1024
+"""Characters of text: so little is written here and now, into the system's memory. The way to a thread and
+back takes longer than that."""
 REMEMBERED_ENDS = 10_000
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -52,7 +55,10 @@ class FileLogbook:
             self._open[run] = book
         async with book.lock:
             try:
-                await in_thread(book.append, lines)
+                if sum(len(line.text) for line in lines) < SMALL_BATCH:
+                    book.append(lines)
+                else:
+                    await in_thread(book.append, lines)
             finally:
                 book.ring()
 

@@ -11,6 +11,7 @@ from longshore.http.body import PATIENCE_S
 from longshore.http.context import House
 from longshore.http.edge import Edge
 from longshore.http.errors import add_handlers
+from longshore.http.front import Front
 from longshore.http.guard import check_routes
 from longshore.http.openapi import describe
 
@@ -54,6 +55,7 @@ def create_app(house: House, *, patience_s: float = PATIENCE_S) -> FastAPI:
     app.state.patience_s = patience_s
     app.state.page = web.load_page()
     add_handlers(app)
+    app.add_middleware(Front, house=house, patience_s=patience_s)
     app.add_middleware(Edge)
     app.openapi = functools.cache(lambda: describe(app))  # type: ignore[method-assign]
     return app

@@ -80,6 +80,11 @@ def add_handlers(app: FastAPI) -> None:
 async def _domain_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, LongshoreError):
         raise error
+    return answer_to(error)
+
+
+def answer_to(error: LongshoreError) -> Response:
+    """The problem that an error of ours is to its caller."""
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     return problem(
         status,

@@ -24,8 +24,9 @@ _log = structlog.get_logger()
 class CarriesOut(Protocol):
     """What an agent does with a lease; interceptor/execute.py's Executor."""
 
-    async def carry_out(self, lease: Lease) -> None:
-        """Everything between a lease and its end; raises nothing but its own cancellation."""
+    async def carry_out(self, lease: Lease, leaves: Callable[[], None]) -> None:
+        """Everything between a lease and its end; raises nothing but its own cancellation. It calls `leaves`
+        when the run takes nothing of this machine any more: its result may still be on its way."""
         ...
 
 
@@ -39,6 +40,8 @@ class Agent:
     slots: Slots
     running: set["asyncio.Task[None]"] = field(default_factory=set)
     freed: asyncio.Event = field(default_factory=asyncio.Event)
+    _claiming: "asyncio.Task[Lease | None] | None" = None
+    _again: asyncio.TimerHandle | None = None
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Register, then claim and carry out until cancelled; what runs is stopped then."""
@@ -72,9 +75,9 @@ class Agent:
 
     async def _claim_one(self) -> None:
         """Wait for room, then for a run that fits into it."""
-        self.freed.clear()
         free = self.slots.free
         if self.me.draining or free.cpus < LEAST_ROOM.cpus or free.memory_mb < LEAST_ROOM.memory_mb:
+            self.freed.clear()
             await self.freed.wait()
             return
         try:
@@ -87,19 +90,28 @@ class Agent:
             self._begin(lease)
 
     async def _claim(self, free: Room) -> Lease | None:
-        """Claim with that room, until there is more of it: a run that needs it all must not be passed over
-        for as long as a claim with less may wait."""
-        claiming = asyncio.ensure_future(self.link.claim(self.me, free))
-        freed = asyncio.ensure_future(self.freed.wait())
+        """Claim with that room, until there is more of it (see `_freed`)."""
+        self._claiming = asyncio.create_task(self.link.claim(self.me, free))
         try:
-            await asyncio.wait({claiming, freed}, return_when=asyncio.FIRST_COMPLETED)
-            if not claiming.done():
-                await asyncio.wait({claiming}, timeout=LET_CLAIM_END_S)  # it may be about to succeed
+            return await self._claiming
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+            return None
         finally:
-            freed.cancel()
-            claiming.cancel()
-            await asyncio.gather(claiming, freed, return_exceptions=True)
-        return None if claiming.cancelled() else claiming.result()
+            self._claiming.cancel()
+            self._claiming = None
+            if self._again is not None:
+                self._again.cancel()
+                self._again = None
+
+    def _freed(self) -> None:
+        """There is more room. A run that needs it all must not be passed over for as long as a claim with
+        less may wait: that claim is given a moment, as it may be about to succeed, and then made anew."""
+        self.freed.set()
+        if self._claiming is not None and self._again is None:
+            self._again = asyncio.get_running_loop().call_later(LET_CLAIM_END_S, self._claiming.cancel)
 
     def _begin(self, lease: Lease) -> None:
         taken = Room(cpus=lease.limits.cpus, memory_mb=lease.limits.memory_mb)
@@ -110,17 +122,22 @@ class Agent:
                 "was given a run that does not fit; its lease will run out", run=lease.run, why=str(error)
             )
             return
-        task = asyncio.create_task(self.executor.carry_out(lease))
-        self.running.add(task)
+        holds = [taken]
+
+        def leaves() -> None:
+            if holds:
+                self.slots = self.slots.give_back(holds.pop())
+                self._freed()
 
         def done(ended: "asyncio.Task[None]") -> None:
             self.running.discard(ended)
-            self.slots = self.slots.give_back(taken)
-            self.freed.set()
+            leaves()
 
+        task = asyncio.create_task(self.executor.carry_out(lease, leaves))
+        self.running.add(task)
         task.add_done_callback(done)
 
     def drain(self) -> None:
         """Claim nothing more; what runs goes on."""
         self.me = replace(self.me, draining=True)
-        self.freed.set()
+        self._freed()

@@ -11,6 +11,7 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -57,6 +58,15 @@ _log = structlog.get_logger()
 T = TypeVar("T")
 
 
+class Fate(Enum):
+    """What becomes of a run's environment: it serves the next one as it is, with a runtime that starts anew,
+    or it ends."""
+
+    GOES_ON = auto()
+    RESTARTS = auto()
+    ENDS = auto()
+
+
 @dataclass(slots=True)
 class Attempt:
     """One attempt at a run, with what it has gathered so far."""
@@ -73,7 +83,7 @@ class Attempt:
     started: "asyncio.Task[bool] | None" = None
     began: bool = False
     has_answered: bool = False
-    goes_on: bool = False
+    fate: Fate = Fate.ENDS
     is_kept: bool = False
 
     async def result(self) -> RunResult:
@@ -125,7 +135,7 @@ class Attempt:
                 await environment.end()
                 raise
             else:
-                self.cold = False
+                self.cold = environment.is_cold
                 self.watch.step("boot")
                 return environment
         return None
@@ -136,12 +146,18 @@ class Attempt:
         self.watch.step("package")
         if spec is None:
             return None
-        early = starting_environment(runtime_id) if starts_alike(self.invocation.environment) else None
+        early = self._early(runtime_id)
         if early is not None and self.machine.pool.has(spec.frame):
             self._start()
         cell = await self._unless_stopped(self.machine.pool.launch(spec, early), undo=_kill)
         self.watch.step("boot")
-        return None if cell is None else Environment(cell, RuntimeApi(cell.runtime_api), key)
+        return None if cell is None else Environment(cell, RuntimeApi(cell.runtime_api), key, early)
+
+    def _early(self, runtime_id: str) -> Mapping[str, str] | None:
+        """What the interpreter may start with before it is known for whom; None where it may not."""
+        if self.machine.packages.brings_libraries(self.invocation.package):
+            return None
+        return starting_environment(runtime_id) if starts_alike(self.invocation.environment) else None
 
     def _start(self) -> None:
         """Have the run recorded as started while what it needs is brought here, which takes no time."""
@@ -174,27 +190,25 @@ class Attempt:
     async def _in(self, environment: Environment, masks: Masks, runtime_id: str) -> RunResult:
         """From the first log line to the last."""
         cell = environment.cell
-        tail = Tail(
-            run=self.invocation.run,
-            attempt=self.invocation.attempt,
-            first_seq=await self._first_seq(),
-            masks=masks,
-            sink=self._sink,
-            now=self.clock.now,
+        tail = await environment.log(masks, self.clock.now)
+        first_seq = await self._first_seq()
+        tail.begin(
+            run=self.invocation.run, attempt=self.invocation.attempt, first_seq=first_seq, sink=self._sink
         )
         try:
-            await tail.start(stdout=cell.stdout, stderr=cell.stderr)
             ended = await self._handled(environment, tail, masks, runtime_id)
             output = os.dup(cell.output())
             try:
                 ended, usage = await self._closing(environment, tail, ended, output)
             finally:
                 os.close(output)
+            if self.fate is not Fate.ENDS:
+                await tail.flush(within=LOG_CLOSE_S)  # before somebody else's begins
             self._keep_warm(environment, usage)
         finally:
             if not self.is_kept:
                 await environment.end()  # before the log: who is stopped must not run on while a log is slow
-            await tail.close(within=0 if self.heart.lost else LOG_CLOSE_S)
+                await tail.close(within=0 if self.heart.lost else LOG_CLOSE_S)
         self.watch.step("upload")
         return self._result(ended, usage)
 
@@ -210,39 +224,56 @@ class Attempt:
         """Output that is still on its way comes before END, and the memory limit has its say before anybody
         hears how the run ended. Files are collected while nobody can change them."""
         cell = environment.cell
-        goes_on = self.goes_on = self._is_fit(cell)
-        if goes_on:
-            tail.cut()
-        else:
+        self.fate = self._fate(cell, ended)
+        if self.fate is Fate.RESTARTS:
+            await self._clear(cell)
+        if self.fate is Fate.ENDS:
             ended = await self._settled(environment, ended)
             await tail.drain(LOG_DRAIN_S)
+        else:
+            tail.cut()
         usage = self._usage(cell)
         if self.began:
             report.used(tail, self.invocation, usage, ended)
         report.why(tail, ended)
         if not self.heart.lost and os.listdir(output):
-            if goes_on:
+            if self.fate is Fate.GOES_ON:
                 await self._hold(cell)
             await self._upload(output, tail)
         return ended, usage
 
-    def _is_fit(self, cell: Cell) -> bool:
-        """Whether the environment is fit for another run."""
-        if not self.has_answered or self.invocation.reuse is Reuse.NEVER or self.heart.stopped.done():
-            return False
-        return not (cell.over_limit() or cell.has_strays())
+    def _fate(self, cell: Cell, ended: Verdict) -> Fate:
+        if self.invocation.reuse is Reuse.NEVER or self.heart.stopped.done():
+            return Fate.ENDS
+        if ended.state is RunState.OUT_OF_MEMORY or cell.over_limit():
+            return Fate.ENDS
+        return Fate.GOES_ON if self.has_answered and not cell.has_strays() else Fate.RESTARTS
+
+    async def _clear(self, cell: Cell) -> None:
+        """End all that the run has left running, but not its cell; how much memory it took is known then."""
+        try:
+            await cell.clear()
+        except Unavailable as error:
+            _log.info("environment given up", run=self.invocation.run, reason=error.message)
+            self.fate = Fate.ENDS
+        if cell.over_limit():
+            self.fate = Fate.ENDS
 
     async def _hold(self, cell: Cell) -> None:
         """Hold the cell still; kill it where that is not to be had."""
         try:
             await cell.hold()
         except Unavailable:
-            self.goes_on = False
+            self.fate = Fate.ENDS
             await cell.kill()
 
     def _keep_warm(self, environment: Environment, usage: Usage) -> None:
-        if self.goes_on and not self.heart.stopped.done():
+        if self.heart.stopped.done():
+            return
+        if self.fate is Fate.GOES_ON:
             self.is_kept = self.machine.environments.keep(environment, usage.peak_memory_mb or 0.0)
+        elif self.fate is Fate.RESTARTS:
+            self.is_kept = self.machine.environments.restart(environment)
 
     def _result(self, ended: Verdict, usage: Usage) -> RunResult:
         return RunResult(
@@ -281,7 +312,7 @@ class Attempt:
     async def _init(self, cell: Cell, api: RuntimeApi, masks: Masks) -> Verdict | None:
         """Wait until the code is loaded; the verdict when it is not going to be."""
         limit = max(INIT_AT_LEAST_S, self.invocation.limits.timeout_s)
-        ready = await self._first(cell, api.ready(), limit, verdict.init_timed_out(limit))
+        ready = await self._first(cell, api.first_word, limit, verdict.init_timed_out(limit))
         self.init_ms = self.watch.step("init")
         if isinstance(ready, Verdict):
             return ready
@@ -298,7 +329,10 @@ class Attempt:
             arn=named.arn,
             event=self.invocation.event,
         )
-        answer = await self._first(cell, api.invoke(call), timeout, verdict.timed_out(self.invocation))
+        try:
+            answer = await self._first(cell, api.offer(call), timeout, verdict.timed_out(self.invocation))
+        finally:
+            api.withdraw()
         self.wall_ms = self.watch.step("handler")
         if isinstance(answer, Verdict):
             return answer
@@ -308,26 +342,20 @@ class Attempt:
         return verdict.failed(self.invocation, answer.payload, answer.type or "Runtime.Unknown", masks)
 
     async def _first(
-        self, cell: Cell, wanted: Coroutine[None, None, T], timeout: float, late: Verdict
+        self, cell: Cell, word: "asyncio.Future[T]", timeout: float, late: Verdict
     ) -> T | Verdict:
         """What comes first: the runtime's word, the end of its process, the time limit, a cancellation."""
-        word = asyncio.ensure_future(wanted)
-        gone = asyncio.ensure_future(cell.exited())
+        gone = cell.exit
         waited: set[asyncio.Future[T] | asyncio.Future[Exit] | asyncio.Future[str]]
         waited = {word, gone, self.heart.stopped}
-        try:
-            await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if word.done():
-                return word.result()
-            if gone.done():
-                return self._exit_verdict(gone.result())
-            stopped = self.heart.stopped.done()
-            await self._stop(cell, gone)
-            return verdict.cancelled(self.heart.stopped.result()) if stopped else late
-        finally:
-            for task in (word, gone):
-                task.cancel()
-            await asyncio.gather(word, gone, return_exceptions=True)
+        await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if word.done():
+            return word.result()
+        if gone.done():
+            return self._exit_verdict(gone.result())
+        stopped = self.heart.stopped.done()
+        await self._stop(cell, gone)
+        return verdict.cancelled(self.heart.stopped.result()) if stopped else late
 
     async def _stop(self, cell: Cell, gone: "asyncio.Future[Exit]") -> None:
         """TERM, and a moment to tidy up; whatever is left then is killed when the run is settled."""
@@ -386,7 +414,7 @@ class Attempt:
 
 async def _resume(environment: Environment, inputs: Mapping[str, Path]) -> None:
     await environment.cell.resume(inputs)
-    if not await environment.api.asks(within=ASKS_WITHIN_S):
+    if not (environment.is_cold or await environment.api.asks(within=ASKS_WITHIN_S)):
         raise Unavailable("its runtime does not ask for another event")
 
 

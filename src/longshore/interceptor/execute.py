@@ -7,7 +7,7 @@ redeem ─▶ package ─▶ boot ─▶ init ─▶ handler ─▶ upload ─�
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,10 +44,11 @@ class Executor:
     packages: PackageCache
     clock: Clock
 
-    async def carry_out(self, lease: Lease) -> None:
-        """Everything between a lease and its end. Never raises: a run must not take the agent down."""
+    async def carry_out(self, lease: Lease, leaves: Callable[[], None] = lambda: None) -> None:
+        """Everything between a lease and its end; see agent.CarriesOut. Never raises: a run must not take the
+        agent down."""
         try:
-            await self._carry_out(lease)
+            await self._carry_out(lease, leaves)
         except asyncio.CancelledError:
             raise
         except Conflict as error:
@@ -66,17 +67,17 @@ class Executor:
         with contextlib.suppress(LongshoreError):
             await insist(partial(self.link.finish, lease, result), within=GIVE_UP_WITHIN_S)
 
-    async def _carry_out(self, lease: Lease) -> None:
+    async def _carry_out(self, lease: Lease, leaves: Callable[[], None]) -> None:
         watch = Watch()
         async with Heartbeat(self.link, lease).kept() as heart:
             try:
-                await self._attempt(heart, watch)
+                await self._attempt(heart, watch, leaves)
             except LongshoreError as error:
                 if not heart.lost:
                     raise
                 _log.info("lease lost", run=lease.run, reason=error.message)
 
-    async def _attempt(self, heart: Heartbeat, watch: Watch) -> None:
+    async def _attempt(self, heart: Heartbeat, watch: Watch, leaves: Callable[[], None]) -> None:
         """Redeem, carry out, and say how it ended; nobody is told when the lease is lost."""
         try:
             invocation = await heart.insist(partial(self.link.redeem, heart.lease))
@@ -84,6 +85,7 @@ class Executor:
             return  # recorded as failed by the control plane, with its reason
         watch.step("claimed")
         result = await Attempt(self, heart, invocation, watch, self.clock).result()
+        leaves()
         if not heart.lost:
             await heart.insist(partial(self.link.finish, heart.lease, result))
 

@@ -81,7 +81,6 @@ class Heartbeat:
         for 25 s stops by itself, before its lease of 30 s ends and somebody else may begin the same run."""
         reached = time.monotonic()
         while not self.lost:
-            await asyncio.sleep(EVERY_S)
             try:
                 async with asyncio.timeout(BEAT_WITHIN_S):
                     await self._beat()
@@ -91,6 +90,7 @@ class Heartbeat:
                     self._lose("the control plane was out of reach for too long")
             except LongshoreError as error:
                 self._lose(error.message)
+            await asyncio.sleep(EVERY_S)
 
     def _broke(self, beating: "asyncio.Task[None]") -> None:
         if not beating.cancelled() and beating.exception() is not None:
@@ -98,13 +98,21 @@ class Heartbeat:
 
     @contextlib.asynccontextmanager
     async def kept(self) -> AsyncIterator["Heartbeat"]:
-        """Beat while the block runs."""
-        beating = asyncio.create_task(self._keep())
-        beating.add_done_callback(self._broke)
+        """Beat while the block runs. A run of less than a second is over before the first beat, and costs a
+        timer."""
+        beating: list[asyncio.Task[None]] = []
+
+        def begin() -> None:
+            beating.append(asyncio.create_task(self._keep()))
+            beating[0].add_done_callback(self._broke)
+
+        timer = asyncio.get_running_loop().call_later(EVERY_S, begin)
         try:
             yield self
         finally:
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+            timer.cancel()
+            if beating:
+                beating[0].cancel()
+                await asyncio.gather(*beating, return_exceptions=True)
             if not self.stopped.done():
                 self.stopped.cancel()

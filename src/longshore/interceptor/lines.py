@@ -86,7 +86,8 @@ class LineSplitter:
     def finish(self) -> list[Line]:
         """The last line, where it has no end: nothing follows."""
         last, self._partial = self._partial, b""
-        return [] if self._skipping or not last else self._lines(last)
+        skipping, self._skipping = self._skipping, False
+        return [] if skipping or not last else self._lines(last)
 
     def _skip(self, data: bytes) -> bytes:
         """What follows the rest of a line that was cut."""

@@ -9,13 +9,14 @@ What an earlier server has left is looked at before it is used, once; what is da
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import platform
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ class PackageCache:
     compile_with: tuple[str, ...]
     _locks: dict[Digest, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     _misfits: dict[tuple[Digest, tuple[int, int]], str | None] = field(default_factory=dict)
+    _libraries: dict[Digest, bool] = field(default_factory=dict)
     _sound: set[Path] = field(default_factory=set)
     """What was unpacked, or looked at, in this server's life."""
 
@@ -85,6 +87,14 @@ class PackageCache:
         why = self._misfits[key]
         if why is not None:
             raise BadPackage(why)
+
+    def brings_libraries(self, digest: Digest) -> bool:
+        """Whether a package that is here has shared libraries where the loader looks for them. It looks once,
+        when an interpreter starts: one that has started without the package would never find them."""
+        if digest not in self._libraries:
+            where = self.home / "code" / digest
+            self._libraries[digest] = any(_is_library(name) for name in _names(where, where / "lib"))
+        return self._libraries[digest]
 
     async def input(self, link: Link, lease: Lease, digest: Digest) -> Path:
         """A file with an input's bytes."""
@@ -127,6 +137,18 @@ class PackageCache:
             os.unlink(name)
             raise
         return Path(name)
+
+
+def _names(*directories: Path) -> Iterator[str]:
+    for directory in directories:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            yield from os.listdir(directory)
+
+
+def _is_library(name: str) -> bool:
+    """Modules for Python's own import are not looked for by the loader."""
+    is_module = ".cpython-" in name or name.endswith(".abi3.so")
+    return (name.endswith(".so") or ".so." in name) and not is_module
 
 
 async def _written(pieces: AsyncIterator[bytes], file: BinaryIO) -> str:

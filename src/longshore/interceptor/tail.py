@@ -11,7 +11,6 @@ control plane slows the handler's prints; past the cap of a run everything is re
 """
 
 import asyncio
-import contextlib
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -45,40 +44,44 @@ _log = structlog.get_logger()
 
 
 class Tail:
-    """One attempt's log on its way out. Nothing that the sink raises comes out of it."""
+    """The log of a cell on its way out, run after run. Nothing that the sink raises comes out of it.
 
-    def __init__(
-        self,
-        *,
-        run: RunId,
-        attempt: int,
-        first_seq: int,
-        masks: Masks,
-        sink: Sink,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._run, self._attempt, self._seq = run, attempt, first_seq
-        self._masks, self._sink, self._now = masks, sink, now
-        self._pending: deque[LogLine] = deque()
-        self._pending_bytes = 0
-        self._kept_bytes = self._kept_lines = 0
-        self._full = self._over = self._paused = self._in_flight = False
+        start ─▶ begin ─▶ platform ... ─▶ cut ─▶ flush ─▶ begin ...        the cell goes on
+                                     ╰▶ drain ─▶ close                     it has ended
+
+    What comes between two runs is nobody's.
+    """
+
+    def __init__(self, masks: Masks, now: Callable[[], datetime]) -> None:
+        self._masks, self._now = masks, now
         self._sources: list[_Source] = []
         self._ended = asyncio.Event()
-        self._wake = asyncio.Event()
-        self._last = asyncio.Event()
-        self._sent = asyncio.Event()
+        self._pending: deque[LogLine] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
+        self._over = True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it follows no run."""
+        return self._over
 
     async def start(self, *, stdout: int, stderr: int) -> None:
         """Read both pipes until their ends. The descriptors stay their owner's; duplicates are read."""
-        self._sending = asyncio.create_task(self._send())
-        self._sending.add_done_callback(self._stopped)
         for handle, stream in ((stdout, Stream.STDOUT), (stderr, Stream.STDERR)):
             found = partial(self._add, stream)
             self._sources.append(_Source(os.dup(handle), self._masks, found, self._done))
+
+    def begin(self, *, run: RunId, attempt: int, first_seq: int, sink: Sink) -> None:
+        """From here on what comes is a run's."""
         for source in self._sources:
-            source.resume()
+            source.deaf = True
+            source.look()
+            source.deaf = False
+        self._run, self._attempt, self._seq, self._sink = run, attempt, first_seq, sink
+        self._pending_bytes = self._kept_bytes = self._kept_lines = 0
+        self._full = self._over = self._paused = self._last = False
+        self._resume()
 
     def platform(self, text: str, level: Level | None = None) -> None:
         """Add a line of ours, behind everything that has arrived so far. It is masked too."""
@@ -98,33 +101,51 @@ class Tail:
 
     def cut(self) -> None:
         """The run is over, its cell goes on: what has been written by now is the run's, nothing later is."""
-        self._hurry()
+        self._last = True
         for source in self._sources:
-            source.last_look()
+            source.look()
+            source.settle()
 
-    async def close(self, *, within: float = CLOSE_WITHIN_S) -> None:
-        """Hand over what is left, and let go of everything. May be called again."""
-        for source in self._sources:
-            source.close()
-        if self._sending is None:
-            return
-        self._hurry()
+    async def flush(self, *, within: float = CLOSE_WITHIN_S) -> None:
+        """Hand over what is left of a run. What comes after this is dropped, until the next begins."""
+        self._last = True
+        self._disarm()
         try:
-            async with asyncio.timeout(within):
-                while (self._pending or self._in_flight) and not self._over:
-                    self._sent.clear()
-                    await self._sent.wait()
+            if self._sending is not None or self._pending:
+                async with asyncio.timeout(within):
+                    await self._hand_over()
         except TimeoutError:
             _log.warning("log lines lost", run=self._run, lines=len(self._pending))
         finally:
-            self._over = True
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
+            self._give_up()
+            if self._sending is not None:
+                self._sending.cancel()
+                await asyncio.gather(self._sending, return_exceptions=True)
+                self._sending = None
+
+    def let_go(self) -> None:
+        """Read nothing more. May be called again."""
+        for source in self._sources:
+            source.close()
+
+    async def close(self, *, within: float = CLOSE_WITHIN_S) -> None:
+        """Read nothing more, and hand over what is left. May be called again."""
+        self.let_go()
+        if not self._over:
+            await self.flush(within=within)
+
+    async def _hand_over(self) -> None:
+        while self._sending is not None or self._pending:
+            if self._sending is None:
+                self._begin_sending()
+            if self._sending is not None:
+                await asyncio.wait({self._sending})
 
     def _hurry(self) -> None:
         """No more company is waited for."""
-        self._last.set()
-        self._wake.set()
+        self._last = True
+        if self._pending:
+            self._begin_sending()
 
     # --- lines in -------------------------------------------------------------------------------------
 
@@ -173,7 +194,7 @@ class Tail:
             )
             self._pending_bytes += len(text)
         self._seq = seq + 1
-        self._wake.set()
+        self._arm()
 
     def _pause(self) -> None:
         self._paused = True
@@ -191,28 +212,34 @@ class Tail:
 
     # --- batches out ----------------------------------------------------------------------------------
 
-    async def _send(self) -> None:
-        """Hand over batch after batch. Lines wait for company a moment, unless there is no time."""
-        while True:
-            await self._wake.wait()
-            if len(self._pending) < BATCH_LINES and not self._last.is_set():
-                await self._gather()
-            while self._pending:
-                self._in_flight = True
-                await self._deliver(self._batch())
-                self._in_flight = False
-                self._sent.set()
-                if self._paused and self._is_roomy():
-                    self._resume()
-                if len(self._pending) < BATCH_LINES and not self._last.is_set():
-                    break
-            if not self._pending:
-                self._wake.clear()
+    def _arm(self) -> None:
+        """Lines wait for company a moment, unless there is enough of it or no time."""
+        if self._sending is not None or not self._pending:
+            return
+        if len(self._pending) >= BATCH_LINES or (self._last and self._timer is not None):
+            self._begin_sending()
+        elif self._timer is None and not self._last:
+            self._timer = asyncio.get_running_loop().call_later(GATHER_S, self._begin_sending)
 
-    async def _gather(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GATHER_S):
-                await self._last.wait()
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _begin_sending(self) -> None:
+        self._disarm()
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send())
+            self._sending.add_done_callback(self._stopped)
+
+    async def _send(self) -> None:
+        """Hand over batch after batch, as long as there is a whole one or no time to wait for more."""
+        while self._pending:
+            await self._deliver(self._batch())
+            if self._paused and self._is_roomy():
+                self._resume()
+            if len(self._pending) < BATCH_LINES and not self._last:
+                return
 
     def _batch(self) -> list[LogLine]:
         batch: list[LogLine] = []
@@ -228,7 +255,7 @@ class Tail:
 
     async def _deliver(self, batch: list[LogLine]) -> None:
         wait, longest = RETRY_S
-        while True:
+        while not self._over:
             try:
                 await self._sink(batch)
             except Unavailable:
@@ -242,19 +269,22 @@ class Tail:
                 return
 
     def _give_up(self) -> None:
-        """Nobody wants the lines: the pipes are read on, so that the handler is not held up."""
+        """Nobody wants lines any more: the pipes are read on, so that the handler is not held up."""
         self._over = True
+        self._disarm()
         self._pending.clear()
         self._pending_bytes = 0
         for source in self._sources:
             source.deaf = True
         self._resume()
-        self._sent.set()
 
     def _stopped(self, sending: "asyncio.Task[None]") -> None:
+        if self._sending is sending:
+            self._sending = None
         if not sending.cancelled() and sending.exception() is not None:
             _log.error("log broken off", run=self._run, reason=repr(sending.exception()))
             self._give_up()
+        self._arm()
 
 
 class _Source:
@@ -291,15 +321,30 @@ class _Source:
             self._reading = False
             asyncio.get_running_loop().remove_reader(self._handle)
 
-    def last_look(self) -> None:
-        """Read what is there, and no more."""
+    def look(self) -> None:
+        """Read what is there."""
         looked = 0
         while not self.ended and looked < LAST_LOOK_BYTES:
             size = self._read()
             if not size:
                 break
             looked += size
+
+    def last_look(self) -> None:
+        """Read what is there, and no more."""
+        self.look()
         self._end()
+
+    def settle(self) -> None:
+        """Pass on what is held back: what follows is of another run."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._tail = b""
+        self._pass_on(self._mask.flush())
+        last = self._splitter.finish()
+        if last:
+            self._found(last)
 
     def close(self) -> None:
         """Read no more."""
@@ -348,12 +393,7 @@ class _Source:
         if self.ended:
             return
         self.pause()
-        if self._timer is not None:
-            self._timer.cancel()
         self.ended = True
-        self._pass_on(self._mask.flush())
-        last = self._splitter.finish()
-        if last:
-            self._found(last)
+        self.settle()
         os.close(self._handle)
         self._done()

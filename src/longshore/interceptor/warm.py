@@ -1,24 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Environments that wait for the next run of their task.
 
-    take ─▶ run ─▶ keep ─▶ held still ─▶ take ...        ten minutes idle, memory wanted, a newer revision,
-                     ╰────────────────────────▶ end      other secrets, the end of the server
+    take ─▶ run ─▶ keep ───▶ held still ─▶ take ...      ten minutes idle, memory wanted, a newer revision,
+             ╰───▶ restart ─▶ ready ─────▶ take ...      other secrets, the end of the server ─▶ end
 
-Whatever a run did, its environment serves nobody but the next run of the same key, one at a time.
+Whatever a run did, its environment serves nobody but the next run of the same key, one at a time. One whose
+runtime has timed out, crashed or left processes behind keeps its sandbox and /tmp and has its runtime started
+anew. That happens behind the run's back, which has been answered by then, and not at the next run's cost: it
+finds an interpreter that waits, like one that has booted ahead. A run that comes sooner waits for the rest.
 """
 
 import asyncio
 import contextlib
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import structlog
 
 from longshore.domain.errors import Unavailable
+from longshore.domain.masking import Masks
 from longshore.domain.order import Invocation
 from longshore.domain.warm import WarmKey
+from longshore.interceptor.tail import Tail
 from longshore.ports.sandbox import Cell
 from longshore.runtime_api.server import RuntimeApi
 
@@ -31,21 +37,39 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class Environment:
-    """A cell with its runtime, as it serves run after run."""
+    """A cell with its runtime, as it serves run after run. `early` is what its runtime may start with ahead
+    of need; None where it needs a start of its own."""
 
     cell: Cell
     api: RuntimeApi
     key: WarmKey
+    early: Mapping[str, str] | None
+    tail: Tail | None = None
     runs: int = 0
     memory_mb: float = 0.0
+    is_cleared: bool = False
     _timer: asyncio.TimerHandle | None = None
     _resting: "asyncio.Task[None] | None" = None
     _watch: "asyncio.Task[None] | None" = None
 
+    async def log(self, masks: Masks, now: Callable[[], datetime]) -> Tail:
+        """What follows the output of its cell. All runs of one key have the same masks."""
+        if self.tail is None:
+            self.tail = Tail(masks, now)
+            await self.tail.start(stdout=self.cell.stdout, stderr=self.cell.stderr)
+        return self.tail
+
     @property
     def is_cold(self) -> bool:
-        """Whether no run has come to its end here."""
+        """Whether its runtime has brought no run to its end."""
         return self.runs == 0
+
+    async def renew(self) -> None:
+        """Start the runtime anew where it was cleared. Raises Unavailable."""
+        await self.api.close()
+        await self.cell.renew(self.early)
+        self.api = RuntimeApi(self.cell.runtime_api)
+        self.is_cleared = False
 
     async def end(self) -> None:
         """Nothing is left of it. May be called again."""
@@ -54,6 +78,8 @@ class Environment:
         if self._watch is not None and self._watch is not asyncio.current_task():
             self._watch.cancel()
         await self.api.close()
+        if self.tail is not None and self.tail.is_idle:  # a run's own is read to its end
+            self.tail.let_go()
         await self.cell.kill()
 
 
@@ -62,6 +88,8 @@ class Environments:
     """Those that wait, the longest unused first, within `memory_mb` for them and the runs under way."""
 
     memory_mb: int
+    idle_s: float = IDLE_S
+    most: int = MOST
     _kept: list[Environment] = field(default_factory=list)
     _busy_mb: int = 0
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
@@ -114,10 +142,13 @@ class Environments:
         """The one that was used last; it is the taker's. Those that this key replaces end."""
         for one in [one for one in self._kept if key.replaces(one.key)]:
             self._begin(self._evicted(one))
-        found = next((one for one in reversed(self._kept) if one.key == key), None)
+        mine = [one for one in reversed(self._kept) if one.key == key]
+        found = next((one for one in mine if not one.is_cold), mine[0] if mine else None)
         if found is None:
             return None
         self._forget(found)
+        if found.is_cleared and found._resting is None:
+            self._renew(found)
         if found._resting is not None:
             await asyncio.wait({found._resting})
         return found
@@ -129,26 +160,55 @@ class Environments:
             return False
         environment.runs += 1
         environment.memory_mb = memory_mb
-        loop = asyncio.get_running_loop()
-        environment._timer = loop.call_later(STILL_AFTER_S, self._hold, environment)
         if environment._watch is None:
             environment._watch = asyncio.create_task(self._watch(environment))
-        self._kept.append(environment)
-        if len(self._kept) > MOST:
-            self._begin(self._evicted(self._kept[0]))
+        self._put(environment, self._hold)
         return True
 
+    def restart(self, environment: Environment) -> bool:
+        """The same for one that was cleared."""
+        if self._is_over:
+            return False
+        if environment._watch is not None:
+            environment._watch.cancel()
+        environment.runs, environment.is_cleared = 0, True
+        self._put(environment, self._renew)
+        return True
+
+    def _put(self, environment: Environment, then: Callable[[Environment], None]) -> None:
+        loop = asyncio.get_running_loop()
+        environment._timer = loop.call_later(STILL_AFTER_S, then, environment)
+        environment._resting = None
+        self._kept.append(environment)
+        if len(self._kept) > self.most:
+            self._begin(self._evicted(self._kept[0]))
+
     def _hold(self, environment: Environment) -> None:
-        async def rest() -> None:
+        self._then_wait(environment, environment.cell.rest())
+
+    def _renew(self, environment: Environment) -> None:
+        async def renew() -> None:
+            await environment.renew()
+            environment.memory_mb = environment.cell.usage().peak_memory_mb
+            environment._watch = asyncio.create_task(self._watch(environment))
+
+        self._then_wait(environment, renew())
+
+    def _then_wait(self, environment: Environment, work: Coroutine[None, None, None]) -> None:
+        """Do what is to be done to it; it is given up where that fails, or when nobody comes for long."""
+
+        async def attempt() -> None:
             try:
-                await environment.cell.rest()
+                await work
             except Unavailable as error:
                 _log.info("environment given up", task=environment.key.task, reason=error.message)
                 await self._evicted(environment)
 
-        environment._resting = self._begin(rest())
-        loop = asyncio.get_running_loop()
-        environment._timer = loop.call_later(IDLE_S, lambda: self._begin(self._evicted(environment)))
+        environment._resting = self._begin(attempt())
+        if environment in self._kept:
+            loop = asyncio.get_running_loop()
+            later = loop.call_later(self.idle_s, lambda: self._begin(self._evicted(environment)))
+            environment._timer = later
 
     async def _watch(self, environment: Environment) -> None:
         """One that ends while it waits is forgotten; a run that has it notices by itself."""

@@ -10,8 +10,10 @@ accepts connections on `runtime_api`.
 
 `prepare` does ahead of need all that is nobody's: the runtime waits inside with its client imported, and
 `furnish` makes the cell a task's. Between two runs of one task a cell can `rest`: everything in it is held.
+A runtime that timed out or crashed gives way to another one: `clear` ─▶ `renew` ─▶ `resume` ─▶ `assign`.
 """
 
+import asyncio
 import signal
 import socket
 from collections.abc import Mapping
@@ -128,8 +130,13 @@ class Cell(Protocol):
         ...
 
     async def assign(self, environment: Mapping[str, str], handler: str) -> None:
-        """Start the runtime with exactly this environment; once a cell. Raises Unavailable when the launcher
-        is not there any more."""
+        """Start the runtime with exactly this environment; once a cell, and again after each `renew`. Raises
+        Unavailable when the launcher is not there any more."""
+        ...
+
+    @property
+    def exit(self) -> "asyncio.Future[Exit]":
+        """What `exited` waits for; not to be cancelled."""
         ...
 
     async def exited(self) -> Exit:
@@ -156,6 +163,17 @@ class Cell(Protocol):
     async def resume(self, inputs: Mapping[str, Path]) -> None:
         """Let it go on for another run, rested or not: with these inputs, an empty /output and usage that
         counts from here. Raises Unavailable like `hold`."""
+        ...
+
+    async def clear(self) -> None:
+        """End the runtime and all that it has started, and wait until nobody is left; usage is settled then,
+        /tmp and /output are as they were left. Raises Unavailable when something resists, `hold` the like."""
+        ...
+
+    async def renew(self, environment: Mapping[str, str] | None) -> None:
+        """Make a cell that was cleared ready for another runtime: /tmp is kept, nothing else of a run is.
+        With an environment the runtime starts ahead, as in `prepare`; without it waits for `assign`. `resume`
+        is next. Raises Unavailable like `hold`."""
         ...
 
     async def terminate(self) -> None:

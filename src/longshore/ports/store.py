@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 
 from longshore.domain.fleet import Interceptor
 from longshore.domain.ids import Digest, InterceptorId, ProjectId, RunId, TaskId, TokenId
+from longshore.domain.logs import LogLine
 from longshore.domain.order import Room
 from longshore.domain.package import Artifact, Bucket, Package
 from longshore.domain.project import Project, Token
@@ -271,6 +272,18 @@ class Runs(Protocol):
         ...
 
 
+class ShortLogs(Protocol):
+    """The logs of runs that were over within moments; all others are in the logbook."""
+
+    def add(self, run: RunId, lines: Sequence[LogLine]) -> None:
+        """Record a whole log, once."""
+        ...
+
+    def lines(self, run: RunId) -> Sequence[LogLine]:
+        """All of them; none for a run whose log is elsewhere."""
+        ...
+
+
 class Fleet(Protocol):
     """Interceptors that have been seen."""
 
@@ -301,6 +314,8 @@ class Work(Protocol):
     @property
     def runs(self) -> Runs: ...
     @property
+    def short_logs(self) -> ShortLogs: ...
+    @property
     def fleet(self) -> Fleet: ...
 
 
@@ -317,6 +332,12 @@ class Store(Protocol):
 
     async def read(self, question: Callable[[Work], T]) -> T:
         """Run a question on what has been committed."""
+        ...
+
+    async def edition(self) -> int:
+        """A number that is another one after every change of projects, tokens, tasks or secrets: what has
+        been read of them holds for as long as it stays. It may take 50 ms to show what another process has
+        changed. Runs, files and signs of life do not count."""
         ...
 
     async def close(self) -> None:

@@ -31,6 +31,7 @@ from longshore.runtime_api.protocol import (
     Wait,
     refusal,
 )
+from longshore.runtime_api.wire import HELLO, Asker, Wire
 
 __all__ = ["Call", "Failure", "InitDone", "InitFailed", "Response", "RuntimeApi"]
 
@@ -54,13 +55,14 @@ _TOO_SLOW = refusal(408, "RequestTimeout", "the head of the request did not arri
 
 
 class RuntimeApi:
-    """The other end of a runtime: waits for its init, gives it one event at a time."""
+    """The other end of a runtime: waits for its init, gives it one event at a time. It serves HTTP, and the
+    frames of wire.py."""
 
     def __init__(self, listening: socket.socket) -> None:
         self._listening = listening
         self._environment = Environment()
-        self._connections: set[_Connection] = set()
-        self._waiting: list[_Connection] = []
+        self._connections: set[Asker] = set()
+        self._waiting: list[Asker] = []
         self._asked = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._ready: asyncio.Future[InitDone | InitFailed] = asyncio.get_running_loop().create_future()
@@ -77,6 +79,11 @@ class RuntimeApi:
         except BaseException:
             own.close()
             raise
+
+    @property
+    def first_word(self) -> "asyncio.Future[InitDone | InitFailed]":
+        """The runtime's; not to be cancelled."""
+        return self._ready
 
     async def ready(self) -> InitDone | InitFailed:
         """Wait for the runtime's first word. May be cancelled and asked again."""
@@ -97,16 +104,25 @@ class RuntimeApi:
 
         Cancelled, it forgets the event: an answer that comes later is refused, the next event is served.
         """
+        answer = self.offer(call)
+        try:
+            return await answer
+        finally:
+            self.withdraw()
+
+    def offer(self, call: Call) -> "asyncio.Future[Response | Failure]":
+        """Hand the event to the runtime; its answer, if it comes before `withdraw`, which has to follow."""
         if self._answer is not None:
             raise Conflict("this environment is busy with another event")
         self._answer = asyncio.get_running_loop().create_future()
         self._environment.offer(call)
         self._serve_waiting()
-        try:
-            return await self._answer
-        finally:
-            self._answer = None
-            self._environment.withdraw()
+        return self._answer
+
+    def withdraw(self) -> None:
+        """Forget the event: an answer that comes later is refused, the next event is served."""
+        self._answer = None
+        self._environment.withdraw()
 
     async def close(self) -> None:
         """Stop accepting, drop every connection. Whoever still waits here is cancelled."""
@@ -123,26 +139,31 @@ class RuntimeApi:
 
     # --- what connections ask -------------------------------------------------------------------------
 
-    def admit(self, connection: "_Connection") -> bool:
+    def admit(self, connection: Asker) -> bool:
         """Count a connection in; False when there were enough already."""
         self._connections.add(connection)
         self._empty.clear()
         return len(self._connections) <= MAX_CONNECTIONS
 
-    def gone(self, connection: "_Connection") -> None:
+    def turned(self, connection: Asker, into: Asker) -> None:
+        """A connection goes on as another."""
+        self._connections.discard(connection)
+        self._connections.add(into)
+
+    def gone(self, connection: Asker) -> None:
         """A connection is over."""
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
 
-    def forget(self, connection: "_Connection", upload: Upload | None) -> None:
+    def forget(self, connection: Asker, upload: Upload | None) -> None:
         """Nothing more comes from a connection: it does not wait, and its upload stays unfinished."""
         if connection in self._waiting:
             self._waiting.remove(connection)
         if upload is not None:
             self._environment.break_off(upload)
 
-    def begin(self, connection: "_Connection", head: Head) -> Reply | Wait | Upload:
+    def begin(self, connection: Asker, head: Head) -> Reply | Wait | Upload:
         """Judge a head; who has to wait is kept in mind."""
         judged = self._environment.begin(head)
         if isinstance(judged, Wait):
@@ -193,6 +214,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
         self._waits = self._over = False
+        self._is_new = True
         self._quiet = self._dropped = 0
         self._fresh()
 
@@ -249,6 +271,11 @@ class _Connection(asyncio.Protocol):
         if self._over:
             self._drop(len(data))
             return
+        if self._is_new:
+            self._is_new = False
+            if data.startswith(HELLO):
+                self._turn_into_wire(data[len(HELLO) :])
+                return
         if self._waits:
             self._refuse(BAD_REQUEST)  # nothing can be answered before the event that this one waits for
             return
@@ -261,6 +288,14 @@ class _Connection(asyncio.Protocol):
             self._refuse(BAD_REQUEST)
         if self._quiet > MAX_HEAD_BYTES:
             self._refuse(_HEAD_TOO_LARGE)
+
+    def _turn_into_wire(self, rest: bytes) -> None:
+        self._within(None)
+        wire = Wire(self._api, self._transport)
+        self._api.turned(self, wire)
+        self._transport.set_protocol(wire)
+        if rest:
+            wire.data_received(rest)
 
     # --- called by the parser -------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from longshore.domain.errors import Invalid, NotFound, Unauthenticated
@@ -13,6 +13,7 @@ from longshore.domain.names import checked
 from longshore.domain.project import Actor, Project, Role, Scope, Token, TokenKind
 from longshore.ports.clock import Clock
 from longshore.ports.store import Page, Store, Work
+from longshore.services.remembered import Remembered
 
 PREFIX = "lsh_"
 LOGIN_LINK_LIVES = timedelta(minutes=30)
@@ -26,16 +27,21 @@ class AccessService:
 
     store: Store
     clock: Clock
+    remembered: Remembered
+    _used: dict[TokenId, datetime] = field(default_factory=dict, repr=False)
 
     async def authenticate(self, value: str, *, kind: TokenKind = TokenKind.BEARER) -> Actor:
         """Whose token this is; raises Unauthenticated for an unknown, expired or other kind of token."""
         now = self.clock.now()
-        token = await self.store.read(lambda work: work.tokens.by_hash(_hash(value)))
+        digest = _hash(value)
+        token = await self.remembered.answer(("token", digest), lambda work: work.tokens.by_hash(digest))
         if token is None or token.kind is not kind:
             raise Unauthenticated("this token is not known here; make one with: longshore token create")
         if token.expires_at is not None and token.expires_at <= now:
             raise Unauthenticated(f"the token {token.name} expired at {token.expires_at:%Y-%m-%d %H:%M} UTC")
-        if token.used_at is None or now - token.used_at > USED_AT_GRAIN:
+        used_at = self._used.get(token.id, token.used_at)
+        if used_at is None or now - used_at > USED_AT_GRAIN:
+            self._used[token.id] = now
             await self.store.write(lambda work: work.tokens.used(token.id, now))
         return Actor(name=token.name, role=token.role, project_id=token.project_id)
 
@@ -43,7 +49,9 @@ class AccessService:
         """A project that the caller reaches; NotFound for any other, whether it exists or not."""
         missing = NotFound(f"there is no project {slug[:64]!r} that this token reaches")
         try:
-            project = await self.store.read(lambda work: work.projects.by_slug(slug))
+            project = await self.remembered.answer(
+                ("project", slug), lambda work: work.projects.by_slug(slug)
+            )
         except NotFound:
             raise missing from None
         if actor.project_id not in (None, project.id):

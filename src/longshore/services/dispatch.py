@@ -28,10 +28,10 @@ from longshore.ports.logbook import Logbook
 from longshore.ports.notifier import Notifier
 from longshore.ports.store import Store, Work
 from longshore.ports.vault import Vault
+from longshore.services.express import LEASE, Express
 from longshore.services.runs import expandable, unknown_secrets_reason
 from longshore.services.secrets import context_of
 
-LEASE = timedelta(seconds=30)
 QUEUE_LIVES = timedelta(hours=6)
 """As long as Lambda keeps an event (its MaximumEventAgeInSeconds) a run waits for an interceptor."""
 CLAIM_WAITS_S = 5.0
@@ -50,6 +50,7 @@ class Dispatch:
     logbook: Logbook
     notifier: Notifier
     clock: Clock
+    express: Express
 
     async def register(self, me: Interceptor) -> None:
         """Note a sign of life; the time is ours, an interceptor's clock may be off."""
@@ -59,10 +60,18 @@ class Dispatch:
     async def claim(self, me: Interceptor, room: Room) -> Lease | None:
         """Take the oldest queued run that fits; the table is asked before the bell is waited for, so that a
         run whose bell was lost is found by whoever comes next."""
+        lease = self.express.take(me, room)
+        if lease is None and self.express.should_look(me.location):
+            lease = await self._row(me, room)
+        if lease is None:
+            lease = await self.express.wait(me, room, CLAIM_WAITS_S)
+        return lease or self.express.take(me, room) or await self._row(me, room)
+
+    async def _row(self, me: Interceptor, room: Room) -> Lease | None:
+        """A lease on a run that the table knows."""
+        self.express.looking(me.location)
         run = await self._take(me, room)
-        if run is None:
-            await self.broker.wait(me.location, CLAIM_WAITS_S)
-            run = await self._take(me, room)
+        self.express.looked(me.location, run is not None)
         if run is None or run.fence is None or run.lease_until is None:
             return None
         self.notifier.notify(RunChanged(run=run))
@@ -103,15 +112,7 @@ class Dispatch:
 
     async def redeem(self, lease: Lease) -> Invocation:
         """Put the invocation together; a run that cannot be is failed here, with the reason."""
-
-        def question(work: Work) -> tuple[Run, Task, Mapping[str, bytes], str]:
-            run = self._held(work, lease)
-            task = work.tasks.revision(run.task_id, run.revision).task
-            names = sorted({r.name for text in expandable(task, run) for r in references(text)})
-            sealed = {secret.name: secret.sealed for secret in work.secrets.named(run.project_id, names)}
-            return run, task, sealed, work.projects.get(run.project_id).slug
-
-        run, task, sealed, slug = await self.store.read(question)
+        run, task, sealed, slug = await self._asked_for(lease)
         values = {
             name: self.vault.open(box, context=context_of(run.project_id, name))
             for name, box in sealed.items()
@@ -122,8 +123,24 @@ class Dispatch:
             await self.finish(lease, RunResult(state=RunState.FAILED, reason=error.message))
             raise
 
+    async def _asked_for(self, lease: Lease) -> tuple[Run, Task, Mapping[str, bytes], str]:
+        """The run, its task as it was then, the secrets that they name, and the project's slug."""
+        if ride := self.express.held(lease):
+            return ride.run, ride.task, ride.sealed, ride.project.slug
+        await self.express.settled(lease.run)
+
+        def question(work: Work) -> tuple[Run, Task, Mapping[str, bytes], str]:
+            run = self._held(work, lease)
+            task = work.tasks.revision(run.task_id, run.revision).task
+            names = sorted({r.name for text in expandable(task, run) for r in references(text)})
+            sealed = {secret.name: secret.sealed for secret in work.secrets.named(run.project_id, names)}
+            return run, task, sealed, work.projects.get(run.project_id).slug
+
+        return await self.store.read(question)
+
     async def fetch(self, lease: Lease, digest: Digest) -> AsyncIterator[bytes]:
         """Bytes of the run's package or inputs, and of nothing else."""
+        await self.express.settled(lease.run)
         run = await self.store.read(lambda work: self._held(work, lease))
         if digest != run.package and digest not in run.inputs.values():
             raise NotFound(f"run {run.id} has neither package nor input {digest}")
@@ -132,6 +149,11 @@ class Dispatch:
 
     async def extend(self, lease: Lease, phase: Phase) -> Lease | Cancelled:
         """More time, or the news of a cancellation. The first USER_CODE moves the run to running."""
+        if ride := self.express.held(lease):
+            if phase is Phase.USER_CODE:
+                self.express.started(ride)
+            return lease
+        await self.express.settled(lease.run)
         now = self.clock.now()
         until = now + LEASE
 
@@ -159,11 +181,16 @@ class Dispatch:
         """Append; a late twin's lines are refused."""
         if any(line.run != lease.run or line.attempt != lease.attempt for line in lines):
             raise Conflict(f"these lines are not of attempt {lease.attempt} of run {lease.run}")
+        ride = self.express.held(lease)
+        if ride is not None and self.express.logged(ride, lines):
+            return
+        await self.express.settled(lease.run)
         await self.store.read(lambda work: self._held(work, lease))
         await self.logbook.write(lease.run, lines)
 
     async def keep_file(self, lease: Lease, name: str, content: AsyncIterator[bytes]) -> RunFile:
         """Keep a file as an object of bucket runs."""
+        await self.express.settled(lease.run)
         run = await self.store.read(lambda work: self._held(work, lease))
         key = checked_key(f"{run.id}/{name}")
         async with self.blobs.stage(content, limit=MAX_FILE_BYTES) as staged:
@@ -194,6 +221,21 @@ class Dispatch:
         if not result.state.is_final:
             raise Invalid(f"{result.state} is not an end", field="state")
         payload, digest = await self._payload(result)
+        ride = self.express.held(lease)
+        ended = (
+            await self._finished(lease, result, payload, digest)
+            if ride is None
+            else await self.express.end(ride, result, payload=payload, payload_digest=digest)
+        )
+        if ended is not None:
+            await self.logbook.close(ended.id)
+            self.notifier.notify(RunChanged(run=ended))
+
+    async def _finished(
+        self, lease: Lease, result: RunResult, payload: str | None, digest: Digest | None
+    ) -> Run | None:
+        """Record the end in the run's row; None when that was done before."""
+        await self.express.settled(lease.run)
         now = self.clock.now()
 
         def change(work: Work) -> Run | None:
@@ -215,10 +257,7 @@ class Dispatch:
             work.runs.save(ended, expecting=run.state, attempt=lease.attempt, fence=lease.fence)
             return ended
 
-        ended = await self.store.write(change)
-        if ended is not None:
-            await self.logbook.close(ended.id)
-            self.notifier.notify(RunChanged(run=ended))
+        return await self.store.write(change)
 
     async def _payload(self, result: RunResult) -> tuple[str | None, Digest | None]:
         if result.payload is None or len(result.payload) <= INLINE_PAYLOAD_BYTES // 4:

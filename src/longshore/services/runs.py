@@ -9,7 +9,6 @@ from datetime import datetime
 
 from longshore.domain.errors import Conflict, Invalid, NotFound
 from longshore.domain.events import RunChanged
-from longshore.domain.fleet import ALIVE, waits_for
 from longshore.domain.ids import Digest, RunId, new_id
 from longshore.domain.logs import LogLine
 from longshore.domain.order import Order
@@ -24,6 +23,8 @@ from longshore.ports.clock import Clock
 from longshore.ports.logbook import Logbook
 from longshore.ports.notifier import Notifier
 from longshore.ports.store import Page, RunFilter, Store, Work
+from longshore.services.express import Express, Ride, with_wait
+from longshore.services.remembered import Remembered
 
 INPUT_DIR = "/var/input"
 
@@ -38,6 +39,8 @@ class RunService:
     logbook: Logbook
     notifier: Notifier
     clock: Clock
+    express: Express
+    remembered: Remembered
 
     async def submit(
         self, project: Project, task_name: str, event: type_json, *, trigger: TriggerKind, actor: Actor
@@ -58,10 +61,7 @@ class RunService:
                 task, bound, inputs, now, trigger=Trigger(kind=trigger, by=actor.name), actor=actor
             )
             missing = _unknown_secrets(work, task, run)
-            if missing:
-                run = run.moved(RunState.FAILED, now, reason=missing)
-            elif waits := _waits_for(work, run, now):
-                run = replace(run, notices=(*run.notices, waits))
+            run = run.moved(RunState.FAILED, now, reason=missing) if missing else with_wait(work, run, now)
             work.runs.add(run)
             return run
 
@@ -71,8 +71,25 @@ class RunService:
             await self.broker.publish(Order(run=run.id, attempt=run.attempt, location=run.location))
         return run
 
+    async def ride(
+        self, project: Project, task_name: str, event: type_json, *, trigger: TriggerKind, actor: Actor
+    ) -> Ride | None:
+        """Send a run that its caller waits for on its way by express; see services/express.py. None when it
+        takes a closer look at the database first, and `submit`: for inputs, for secrets that the caller
+        names, for secrets that do not exist."""
+        plan = await self.remembered.answer(
+            ("plan", project.id, task_name), lambda work: _plan(work, project, task_name)
+        )
+        if not plan.is_plain or _may_refer(event):
+            return None
+        bound = bind(plan.task.parameters, event)
+        trigger_ = Trigger(kind=trigger, by=actor.name)
+        run = _new_run(plan.task, bound, {}, self.clock.now(), trigger=trigger_, actor=actor)
+        return self.express.begin(run, plan.task, project, plan.sealed)
+
     async def get(self, project: Project, run: RunId) -> Run:
         """Raises NotFound, also for another project's run."""
+        await self.express.settled(run)
         return await self.store.read(lambda work: work.runs.get(project.id, run))
 
     async def result(self, run: Run) -> str | None:
@@ -92,6 +109,7 @@ class RunService:
         Raises Conflict when it is over already.
         """
         now = self.clock.now()
+        await self.express.settled(run_id)
 
         def change(work: Work) -> Run:
             run = work.runs.get(project.id, run_id)
@@ -137,6 +155,12 @@ class RunService:
         whoever ends a run closes its log.
         """
         run = await self.get(project, run_id)
+        if run.state.is_final:
+            short = await self.store.read(lambda work: work.short_logs.lines(run.id))
+            if wanted := [line for line in short if line.seq > after]:
+                yield wanted
+            if short:
+                return
         async for batch in self.logbook.read(run.id, after=after, follow=follow and not run.state.is_final):
             yield batch
             if batch:
@@ -144,11 +168,6 @@ class RunService:
         if follow and not run.state.is_final:
             async for batch in self.logbook.read(run.id, after=after):
                 yield batch
-
-
-def _waits_for(work: Work, run: Run, now: datetime) -> str | None:
-    alive = [one for one in work.fleet.all(now - ALIVE) if not one.draining]
-    return waits_for(run.limits, run.location, alive)
 
 
 async def _closed(changes: AsyncIterator[RunChanged]) -> None:
@@ -189,6 +208,30 @@ def _new_run(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What a run of a task needs to know of it. `is_plain`: nothing has to be looked up for each run."""
+
+    task: Task
+    sealed: Mapping[str, bytes]
+    is_plain: bool
+
+
+def _plan(work: Work, project: Project, task_name: str) -> _Plan:
+    task = work.tasks.by_name(project.id, task_name)
+    named = {r.name: r.explicit for text in own_texts(task) for r in references(text)}
+    sealed = {secret.name: secret.sealed for secret in work.secrets.named(project.id, sorted(named))}
+    takes_objects = any(parameter.type is ParameterType.ARTIFACT for parameter in task.parameters)
+    missing = any(name not in sealed for name, explicit in named.items() if explicit)
+    return _Plan(task=task, sealed=sealed, is_plain=not (takes_objects or missing))
+
+
+def _may_refer(event: type_json) -> bool:
+    """Whether a reference is among the values of an event that a caller gave."""
+    values = event.values() if isinstance(event, dict) else ()
+    return any(next(references(text), None) is not None for value in values for text in _texts(value))
+
+
 def _with_inputs(work: Work, task: Task, bound: Bound) -> tuple[Bound, dict[str, Digest]]:
     """Pin the objects that parameters of type artifact name, and put their paths into the event."""
     if not isinstance(bound.event, dict):
@@ -214,14 +257,21 @@ def _with_inputs(work: Work, task: Task, bound: Bound) -> tuple[Bound, dict[str,
 
 def expandable(task: Task, run: Run) -> Iterator[str]:
     """Every text of a run in which references count: the task's own, and the caller's when it may edit."""
-    yield from task.environment.values()
-    yield from (p.default for p in task.parameters if p.default is not None)
+    yield from own_texts(task)
+    if "secret." not in run.event and "{{" not in run.event:
+        return
     event = json.loads(run.event)
     if not isinstance(event, dict):
         return
     for name, value in event.items():
         if run.expand or name in run.defaulted:
             yield from _texts(value)
+
+
+def own_texts(task: Task) -> Iterator[str]:
+    """A task's own texts in which references count."""
+    yield from task.environment.values()
+    yield from (p.default for p in task.parameters if p.default is not None)
 
 
 def _texts(value: type_json) -> Iterator[str]:

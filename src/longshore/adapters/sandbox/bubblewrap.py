@@ -30,7 +30,6 @@ from longshore.ports.sandbox import Cell, CellSpec, Frame, Isolation
 
 CHECK_TIMEOUT_S = 30
 PREPARING_CPUS, PREPARING_MB = 1.0, 128
-_MB = 2**20
 WALLS = (
     *("--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
     *("--unshare-net", "--unshare-cgroup-try", "--uid", str(UID), "--gid", str(GID)),
@@ -177,7 +176,7 @@ class Bubblewrap:
             walls=True,
             filter=home.filter,
             group=group,
-            memory_limit=spec.memory_mb * _MB,
+            spec=spec,
             dress=_as_it_is,
             explain=explained,
             stragglers=list,

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from longshore.adapters.sandbox import kin
-from longshore.adapters.sandbox.cgroups import Group, kill_all
+from longshore.adapters.sandbox import doors, kin
+from longshore.adapters.sandbox.cgroups import Group, Quota, kill_all
 from longshore.adapters.sandbox.child import Child
 from longshore.adapters.sandbox.control import Control, Ready
 from longshore.adapters.sandbox.limits import quota
@@ -29,6 +29,7 @@ from longshore.ports.sandbox import CellSpec, CellUsage, Exit
 GRACE_S = 0.4
 PATIENCE_S = 5.0
 STILL_WITHIN_S = 0.5
+CLEAR_WITHIN_S = 1.0
 _MB = 2**20
 
 
@@ -57,11 +58,13 @@ class Body:
     `own_processes` is how many there are while a handler has started none; `stragglers` finds processes that
     left the family, where that is possible; `dress` puts the real places of this cell into an environment;
     `furnish` brings a package and inputs into a cell that started without, `lay` exchanges the inputs;
+    `quota` is what its group was made with;
     `let_go` runs when all is over."""
 
     child: Child
     control: Control
     group: Group
+    quota: Quota
     stdout: int
     stderr: int
     first: First | None
@@ -80,11 +83,12 @@ class LiveCell:
         self._body = body
         self._ready = ready
         self._watch = watch
+        self._quota = body.quota
         self._meter = Meter(body.child.pid, body.group, memory_limit)
         self._oom = False
         self._assigned = False
         self._is_first = body.furnish is None
-        self._resting = self._stopped = self._is_tidy = False
+        self._resting = self._stopped = self._is_tidy = self._is_clear = False
         self._has_inputs = True
         self._loop = asyncio.get_running_loop()
         self._exit = self._loop.create_task(self._wait_for_exit())
@@ -121,7 +125,8 @@ class LiveCell:
         if self._assigned or self._killed is not None or self._body.furnish is None:
             raise Unavailable("only a sandbox that was prepared takes a package")
         try:
-            self._body.group.limit(quota(spec))
+            self._quota = quota(spec)
+            self._body.group.limit(self._quota)
             self._meter.limit = spec.memory_mb * _MB
             await self._body.furnish(spec)
         except OSError as error:
@@ -134,8 +139,15 @@ class LiveCell:
         self._assigned = True
         self._meter.begin()
         self._watch.add(self)
-        port = self._ready.runtime_api.getsockname()[1]
-        await self._body.control.start(self._body.dress(environment, port), handler)
+        await self._body.control.start(self._dressed(environment), handler)
+
+    def _dressed(self, environment: Mapping[str, str]) -> Mapping[str, str]:
+        return self._body.dress(environment, self._ready.runtime_api.getsockname()[1])
+
+    @property
+    def exit(self) -> "asyncio.Future[Exit]":
+        """How the runtime's process ended, once it has."""
+        return self._exit
 
     async def exited(self) -> Exit:
         """How the runtime's process ended."""
@@ -183,7 +195,7 @@ class LiveCell:
 
     async def resume(self, inputs: Mapping[str, Path]) -> None:
         """What a handler has left is put away while it cannot interfere."""
-        if self._killed is not None or self._exit.done():
+        if self._killed is not None or self._exit.done() or self._is_clear:
             raise Unavailable("the sandbox has ended")
         try:
             if not self._is_tidy:
@@ -192,7 +204,8 @@ class LiveCell:
                 self._body.lay(inputs)
         except OSError as error:
             raise Unavailable(f"the sandbox could not be made ready for another run: {error}") from error
-        self._is_first = self._is_tidy = False
+        self._is_first = self._is_first and not self._assigned
+        self._is_tidy = False
         self._has_inputs = bool(inputs)
         self._meter.begin_again()
         self._thaw()
@@ -204,6 +217,46 @@ class LiveCell:
             self._body.group.thaw()
             if self._stopped:
                 kin.signal_all(kin.descendants(self._body.child.pid)[1:], signal.SIGCONT)
+
+    async def clear(self) -> None:
+        """By the launcher: what it cannot kill, or what is there all the same, ends the cell."""
+        if not self._assigned or self._killed is not None:
+            raise Unavailable("the sandbox has ended")
+        self._thaw()
+        self._meter.measure()
+        self._body.group.hurry()
+        try:
+            async with asyncio.timeout(CLEAR_WITHIN_S):
+                is_clear = await self._body.control.end()
+        except TimeoutError:
+            is_clear = False
+        if not is_clear or len(self._meter.processes()) >= self._body.own_processes:
+            raise Unavailable("something in the sandbox could not be ended")
+        await self._exit
+        self._watch.discard(self)
+        self._meter.measure()
+        self._is_clear = True
+
+    async def renew(self, environment: Mapping[str, str] | None) -> None:
+        """Nobody is inside: what the dead have left on their way out is nobody's."""
+        if not self._is_clear or self._killed is not None:
+            raise Unavailable("the sandbox has ended")
+        try:
+            doors.turn_away(self._ready.runtime_api)
+            doors.drain(self._body.stdout)
+            doors.drain(self._body.stderr)
+            self._body.group.limit(self._quota)
+            await empty(self._ready.output)
+            self._body.lay({})
+        except OSError as error:
+            raise Unavailable(f"the sandbox could not be made ready for another run: {error}") from error
+        self._body.control.begin_anew()
+        self._exit = self._loop.create_task(self._wait_for_exit())
+        self._assigned = self._has_inputs = self._is_clear = False
+        self._is_tidy, self._is_first = True, environment is None
+        self._meter.begin_anew()
+        if environment is not None:
+            await self.prepare(self._dressed(environment))
 
     async def terminate(self) -> None:
         """By the launcher, which knows the runtime's process."""

@@ -36,8 +36,8 @@ class Report:
 
 
 class Control:
-    """`ready`, `prepared` and `report` come true once; None or False there means that the launcher fell
-    silent before."""
+    """`ready`, `prepared`, `report` and `ended` come true once, all but the first again after `begin_anew`;
+    None or False there means that the launcher fell silent before."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
@@ -45,9 +45,20 @@ class Control:
         self._loop = asyncio.get_running_loop()
         self._heard = b""
         self.ready: asyncio.Future[Ready | None] = self._loop.create_future()
+        self._begin()
+        self._loop.add_reader(end.fileno(), self._hear)
+
+    def _begin(self) -> None:
+        self._ending = False
         self.report: asyncio.Future[Report | None] = self._loop.create_future()
         self.prepared: asyncio.Future[bool] = self._loop.create_future()
-        self._loop.add_reader(end.fileno(), self._hear)
+        self.ended: asyncio.Future[bool] = self._loop.create_future()
+
+    def begin_anew(self) -> None:
+        """From here on it is about another runtime. Raises Unavailable when the launcher has gone."""
+        if self._end.fileno() < 0:
+            raise Unavailable("the sandbox's launcher is not there any more")
+        self._begin()
 
     async def prepare(self, environment: Mapping[str, str]) -> None:
         """Have the runtime started as far as it goes without a handler."""
@@ -68,6 +79,12 @@ class Control:
         with contextlib.suppress(Unavailable):
             await self._say("terminate")
 
+    async def end(self) -> bool:
+        """Have all but the launcher killed; whether nobody else is left."""
+        self._ending = True
+        await self._say("end")
+        return await self.ended
+
     def close(self) -> None:
         """Hang up."""
         if self._end.fileno() >= 0:
@@ -76,8 +93,9 @@ class Control:
         for future in (self.ready, self.report):
             if not future.done():
                 future.set_result(None)
-        if not self.prepared.done():
-            self.prepared.set_result(False)
+        for answer in (self.prepared, self.ended):
+            if not answer.done():
+                answer.set_result(False)
 
     async def _say(self, *fields: str) -> None:
         payload = "\0".join(fields).encode("utf-8", "surrogateescape")
@@ -127,6 +145,11 @@ class Control:
         if fields == [b"prepared"]:
             if not self.prepared.done():
                 self.prepared.set_result(True)
+            return True
+        if fields == [b"ended"]:  # after the end of its runtime, and only when asked
+            if not self._ending or self.ended.done() or not self.report.done():
+                return False
+            self.ended.set_result(True)
             return True
         if fields[0] != b"exit" or len(fields) != 4 or self.report.done():
             return False

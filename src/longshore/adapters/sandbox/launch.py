@@ -17,6 +17,7 @@ from longshore.adapters.sandbox.cell import Body, First, LiveCell
 from longshore.adapters.sandbox.cgroups import Group, kill_all
 from longshore.adapters.sandbox.child import Child
 from longshore.adapters.sandbox.control import Control, Ready
+from longshore.adapters.sandbox.limits import quota
 from longshore.adapters.sandbox.watch import Watch
 from longshore.domain.errors import Unavailable
 from longshore.ports.sandbox import CellSpec
@@ -24,6 +25,7 @@ from longshore.ports.sandbox import CellSpec
 READY_TIMEOUT_S = 30.0
 WITHOUT_WALLS = 2  # the launcher and the runtime
 WITH_WALLS = 2 + WITHOUT_WALLS  # and bwrap, outside and as the first process inside
+_MB = 2**20
 _JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 1; shift; done; shift; unset PWD OLDPWD; exec "$@"'
 _FIRST_PROCESS = re.compile(rb'"child-pid"\s*:\s*(\d+)')
 
@@ -52,7 +54,7 @@ class Plan:
     walls: bool
     filter: Path
     group: Group
-    memory_limit: int
+    spec: CellSpec
     dress: Callable[[Mapping[str, str], int], Mapping[str, str]]
     explain: Callable[[str], str]
     furnish: Callable[[CellSpec], Awaitable[None]] | None
@@ -92,6 +94,7 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
             child=child,
             control=control,
             group=plan.group,
+            quota=quota(plan.spec),
             stdout=mine[1],
             stderr=mine[2],
             first=_first_process(mine[0]),
@@ -102,7 +105,7 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
             stragglers=plan.stragglers,
             let_go=plan.let_go,
         )
-        cell = LiveCell(body, ready, plan.memory_limit, watch)
+        cell = LiveCell(body, ready, plan.spec.memory_mb * _MB, watch)
         os.close(mine[0])
         return cell
     except BaseException:

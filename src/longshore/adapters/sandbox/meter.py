@@ -40,6 +40,11 @@ class Meter:
         self.begin()
         kin.forget_peaks([] if self._biggest is None else [self._biggest])
 
+    def begin_anew(self) -> None:
+        """The same with processes that did not exist before."""
+        self._biggest = None
+        self.begin()
+
     def over_limit(self) -> bool:
         """Measure memory; whether it is too much, or the kernel has found it so."""
         used = self.group.anonymous()

@@ -26,8 +26,6 @@ from longshore.adapters.sandbox.watch import Watch
 from longshore.domain.errors import Unavailable
 from longshore.ports.sandbox import Cell, CellSpec, Frame, Isolation
 
-_MB = 2**20
-
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -174,7 +172,7 @@ class Process:
             walls=False,
             filter=self._home.filter,
             group=group,
-            memory_limit=places.spec.memory_mb * _MB,
+            spec=places.spec,
             dress=places.dress,
             explain=_as_said,
             furnish=None,

@@ -15,7 +15,15 @@ async def empty(directory: int) -> None:
     """Remove all that is in it. Raises OSError where something resists, is too deep or too much: what is
     left is then a matter for whoever throws the whole away."""
     if os.listdir(directory):
-        await asyncio.to_thread(_empty, directory, [MOST_ENTRIES], DEEPEST)
+        await asyncio.to_thread(_emptied, os.dup(directory))
+
+
+def _emptied(own: int) -> None:
+    """The directory's number may be somebody else's before the thread is through, its own is not."""
+    try:
+        _empty(own, [MOST_ENTRIES], DEEPEST)
+    finally:
+        os.close(own)
 
 
 def _empty(directory: int, left: list[int], depth: int) -> None:

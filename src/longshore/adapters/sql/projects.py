@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from longshore.adapters.sql.codec import Row, micros, time_of
 from longshore.adapters.sql.errors import is_taken
 from longshore.adapters.sql.schema import projects
-from longshore.adapters.sql.statements import one, rows
+from longshore.adapters.sql.statements import new_edition, one, rows
 from longshore.domain.errors import Conflict
 from longshore.domain.ids import ProjectId
 from longshore.domain.project import Project
@@ -34,6 +34,7 @@ class SqlProjects:
             if is_taken(error):
                 raise Conflict(f"there is a project {project.slug[:64]} already") from error
             raise
+        new_edition(self.connection)
 
     def by_slug(self, slug: str) -> Project:
         return _project(one(self.connection, _BY_SLUG, f"there is no project {slug[:64]!r}", slug=slug))

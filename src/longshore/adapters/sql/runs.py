@@ -30,7 +30,7 @@ from longshore.adapters.sql.codec import (
     whole,
 )
 from longshore.adapters.sql.schema import run_objects, runs
-from longshore.adapters.sql.statements import first, one, put, rows
+from longshore.adapters.sql.statements import Prepared, first, one, put, rows
 from longshore.domain.errors import Conflict, NotFound
 from longshore.domain.ids import Digest, InterceptorId, ProjectId, RunId, TaskId
 from longshore.domain.order import Room
@@ -62,7 +62,7 @@ _OLDEST = (
     .limit(1)
     .scalar_subquery()
 )
-_CLAIM = (
+_CLAIM = Prepared(
     update(runs)
     .where(runs.c.id == _OLDEST, _IS_QUEUED)
     .values(
@@ -77,8 +77,7 @@ _CLAIM = (
 )
 
 # The statements of the hot path are built once: what SQLAlchemy costs is the building, not the running.
-_ADD = insert(runs)
-_BY_ID = select(runs).where(runs.c.id == bindparam("wanted_id"))
+_BY_ID = Prepared(select(runs).where(runs.c.id == bindparam("wanted_id")))
 _NEWEST = (
     select(runs)
     .where(runs.c.task_id == bindparam("task"), runs.c.project_id == bindparam("project"))
@@ -106,7 +105,8 @@ _CHANGES = (
     "notices",
 )
 """The columns that a run's life changes; the others say what was asked for and never do."""
-_SAVE = (
+_ADD = Prepared(insert(runs), [column.name for column in runs.columns])
+_SAVE = Prepared(
     update(runs)
     .where(
         runs.c.id == bindparam("wanted_id"),
@@ -118,7 +118,7 @@ _SAVE = (
     # Whoever saves may have read the run before its cancellation was asked for; the wish stays.
     .values(cancel_requested=or_(runs.c.cancel_requested, bindparam("new_cancel_requested")))
 )
-_EXTEND = (
+_EXTEND = Prepared(
     update(runs)
     .where(
         runs.c.id == bindparam("wanted_id"),
@@ -138,7 +138,7 @@ class SqlRuns:
     connection: Connection
 
     def add(self, run: Run) -> None:
-        self.connection.execute(_ADD, {**_asked(run), **_changes(run)})
+        _ADD.run(self.connection, {**_asked(run), **_changes(run)})
         for digest in {*run.inputs.values(), *(file.digest for file in run.files)}:
             self._point_at(run.id, digest)
 
@@ -147,8 +147,8 @@ class SqlRuns:
 
     def get(self, project: ProjectId | None, run: RunId) -> Run:
         missing = f"there is no run {run[:64]} here"
-        row = one(self.connection, _BY_ID, missing, wanted_id=run)
-        if project is not None and row["project_id"] != project:
+        row = _BY_ID.first(self.connection, wanted_id=run)
+        if row is None or project not in (None, row["project_id"]):
             raise NotFound(missing)
         return _run(row)
 
@@ -189,8 +189,8 @@ class SqlRuns:
             "new_claimed_at": micros(at),
             "new_lease_until": micros(until),
         }
-        row = self.connection.execute(_CLAIM, values).first()
-        return None if row is None else _run(row._asdict())
+        row = _CLAIM.first(self.connection, **values)
+        return None if row is None else _run(row)
 
     def save(self, run: Run, *, expecting: RunState, attempt: int, fence: str | None) -> None:
         values = {
@@ -200,7 +200,7 @@ class SqlRuns:
             "wanted_fence": fence,
             **{f"new_{name}": value for name, value in _changes(run).items()},
         }
-        if self.connection.execute(_SAVE, values).rowcount == 0:
+        if _SAVE.run(self.connection, values).rowcount == 0:
             raise Conflict(f"run {run.id} is not {expecting} in attempt {attempt} any more")
 
     def extend(self, run: RunId, *, attempt: int, fence: str, until: datetime) -> bool:
@@ -210,10 +210,10 @@ class SqlRuns:
             "wanted_fence": fence,
             "new_lease_until": micros(until),
         }
-        asked = self.connection.execute(_EXTEND, values).first()
+        asked = _EXTEND.first(self.connection, **values)
         if asked is None:
             raise Conflict(f"the lease on attempt {attempt} of run {run} is over")
-        return not asked[0]
+        return not asked["cancel_requested"]
 
     def ask_to_cancel(self, run: RunId, reason: str) -> None:
         asked = update(runs).where(runs.c.id == run, _IS_HELD)

@@ -192,3 +192,14 @@ interceptors = Table(
     Column("seen_at", BigInteger, nullable=False, index=True),
     Column("body", Text, nullable=False),
 )
+
+short_logs = Table(
+    "short_logs",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("lines", Text, nullable=False),
+)
+"""The logs of runs that were over before they had a row: recorded with their end, without a file each."""
+
+editions = Table("editions", metadata, Column("number", BigInteger, primary_key=True, autoincrement=False))
+"""One row: how often a project, token, task or secret has changed."""

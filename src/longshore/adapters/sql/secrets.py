@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from longshore.adapters.sql.codec import Row, micros, time_of
 from longshore.adapters.sql.schema import secrets
-from longshore.adapters.sql.statements import first, put, rows
+from longshore.adapters.sql.statements import first, new_edition, put, rows
 from longshore.domain.errors import NotFound
 from longshore.domain.ids import ProjectId
 from longshore.domain.secret import Secret
@@ -33,6 +33,7 @@ class SqlSecrets:
             "updated_by": secret.updated_by,
         }
         put(self.connection, secrets, {"project_id": secret.project_id, "name": secret.name}, values)
+        new_edition(self.connection)
 
     def get(self, project: ProjectId, name: str) -> Secret:
         found = self.named(project, [name])
@@ -62,6 +63,7 @@ class SqlSecrets:
         )
         if done.rowcount == 0:
             raise NotFound(f"there is no secret {name[:128]!r} in this project")
+        new_edition(self.connection)
 
 
 def _secret(row: Row) -> Secret:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,13 @@ from longshore.adapters.sql.artifacts import SqlArtifacts
 from longshore.adapters.sql.engine import open_engine, raw_of, reader, writer
 from longshore.adapters.sql.errors import in_our_words, translated
 from longshore.adapters.sql.fleet import SqlFleet
+from longshore.adapters.sql.logs import SqlShortLogs
 from longshore.adapters.sql.migrate import migrate
 from longshore.adapters.sql.packages import SqlPackages
 from longshore.adapters.sql.projects import SqlProjects
 from longshore.adapters.sql.runs import SqlRuns
 from longshore.adapters.sql.secrets import SqlSecrets
+from longshore.adapters.sql.statements import HAS_NEW_EDITION
 from longshore.adapters.sql.tasks import SqlTasks
 from longshore.adapters.sql.tokens import SqlTokens
 from longshore.domain.errors import Unavailable
@@ -34,6 +37,8 @@ from longshore.ports.store import Work
 
 T = TypeVar("T")
 MOST_IN_A_COMMIT = 512
+EDITION_HOLDS_S = 0.05
+_EDITION = "SELECT number FROM editions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class SqlWork:
     artifacts: SqlArtifacts
     secrets: SqlSecrets
     runs: SqlRuns
+    short_logs: SqlShortLogs
     fleet: SqlFleet
 
 
@@ -60,6 +66,7 @@ def work_on(connection: Connection) -> Work:
         artifacts=SqlArtifacts(connection),
         secrets=SqlSecrets(connection),
         runs=SqlRuns(connection),
+        short_logs=SqlShortLogs(connection),
         fleet=SqlFleet(connection),
     )
 
@@ -95,6 +102,8 @@ class SqliteStore:
         read from the thread of one event loop."""
         self._path = path
         self._closed = False
+        self._edition = 0
+        self._edition_until = 0.0
         self._writes: Asked = queue.SimpleQueue()
         self._engine = open_engine(path)
         with translated(path), contextlib.ExitStack() as opened:
@@ -124,6 +133,17 @@ class SqliteStore:
         with translated(self._path), self._reading.begin():
             return question(self._questions)
 
+    async def edition(self) -> int:
+        """See ports.store.Store.edition. Looking takes the lock that Python's threads share, so it is done
+        after a change of ours, and twenty times a second for those of other processes."""
+        self._must_be_open()
+        now = time.monotonic()
+        if self._edition_until < now:
+            self._edition_until = now + EDITION_HOLDS_S
+            with translated(self._path):
+                self._edition = raw_of(self._reading).execute(_EDITION).fetchall()[0][0]
+        return self._edition
+
     async def close(self) -> None:
         """See ports.store.Store.close. Whoever closes a second time waits as long as the first."""
         if not self._closed:
@@ -151,6 +171,8 @@ class SqliteStore:
             with connection.begin():
                 for one in batch:
                     self._try(connection, work, one)
+            if connection.info.pop(HAS_NEW_EDITION, False):
+                self._edition_until = 0.0
         except BaseException as error:  # noqa: BLE001  (handed to whoever asked; the writer must go on)
             for one in batch:
                 one.error = one.error or in_our_words(error, self._path)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from longshore.adapters.sql.codec import Json, Row, micros, time_of
 from longshore.adapters.sql.errors import is_taken
 from longshore.adapters.sql.schema import revisions, tasks
-from longshore.adapters.sql.statements import one, rows
+from longshore.adapters.sql.statements import new_edition, one, rows
 from longshore.domain.errors import Conflict, NotFound
 from longshore.domain.ids import ProjectId, TaskId
 from longshore.domain.task import Revision, Task
@@ -67,6 +67,7 @@ class SqlTasks:
             "body": _TASK.text(revision.task),
         }
         self.connection.execute(insert(revisions), values)
+        new_edition(self.connection)
 
     def get(self, project: ProjectId, task: TaskId) -> Task:
         missing = f"there is no task with the id {task[:64]}"
@@ -106,6 +107,7 @@ class SqlTasks:
 
     def remove(self, task: TaskId) -> None:
         self.connection.execute(delete(tasks).where(tasks.c.id == task))
+        new_edition(self.connection)
 
 
 def _number(after: str) -> int:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from longshore.adapters.sql.codec import Row, maybe_micros, maybe_time_of, micros, time_of
 from longshore.adapters.sql.schema import tokens
-from longshore.adapters.sql.statements import first, rows
+from longshore.adapters.sql.statements import first, new_edition, rows
 from longshore.domain.ids import ProjectId, TokenId
 from longshore.domain.project import Role, Token, TokenKind
 from longshore.ports.store import Page
@@ -36,6 +36,7 @@ class SqlTokens:
             "used_at": maybe_micros(token.used_at),
         }
         self.connection.execute(insert(tokens), values)
+        new_edition(self.connection)
 
     def by_hash(self, digest: str) -> Token | None:
         row = first(self.connection, _BY_HASH, hash=digest)
@@ -58,6 +59,7 @@ class SqlTokens:
 
     def remove(self, token: TokenId) -> None:
         self.connection.execute(delete(tokens).where(tokens.c.id == token))
+        new_edition(self.connection)
 
 
 def _token(row: Row) -> Token:

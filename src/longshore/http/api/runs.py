@@ -7,16 +7,16 @@ from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from longshore.domain.errors import Invalid, NotFound
+from longshore.domain.errors import NotFound
 from longshore.domain.ids import RunId
-from longshore.domain.parameters import type_json
-from longshore.domain.run import RunState, TriggerKind
+from longshore.domain.run import RunState
 from longshore.http.api.run_models import BriefRun, Run, SubmitRun
 from longshore.http.auth import ActorDep, ProjectDep
 from longshore.http.context import HouseDep
 from longshore.http.guard import GuardedRoute
 from longshore.http.paging import Listing, PartDep
 from longshore.http.permissions import PROJECT
+from longshore.http.submitting import Asked, event_of, run_of, trigger_of
 from longshore.http.waiting import unless_gone
 from longshore.ports.store import RunFilter
 
@@ -25,7 +25,6 @@ router = APIRouter(prefix=PROJECT, route_class=GuardedRoute, tags=["runs"])
 Wait = Annotated[
     float, Query(ge=0, le=300, allow_inf_nan=False, description="seconds to wait for the end of the run")
 ]
-PEOPLE = {TriggerKind.UI.value: TriggerKind.UI, TriggerKind.CLI.value: TriggerKind.CLI}
 
 
 @router.post(
@@ -45,25 +44,14 @@ async def submit_run(
     ] = None,
 ) -> Run:
     """Queue a run of a task and answer at once, or once it is over."""
-    kind = PEOPLE.get(x_longshore_trigger or "", TriggerKind.API)
-    run = await house.runs.submit(project, name, _event(body or SubmitRun()), trigger=kind, actor=actor)
-    if wait and not run.state.is_final:
-        run = await unless_gone(request, house.runs.wait(project, run.id, wait))
+    kind = trigger_of(x_longshore_trigger)
+    given = body or SubmitRun()
+    event = event_of(given.model_fields_set, given.event, given.parameters)
+    asked = Asked(project=project, task=name, event=event, trigger=kind, actor=actor, wait=wait)
+    run = await run_of(house.runs, asked, request.receive)
     if run.state.is_final:
         response.status_code = 200
     return Run.of(run)
-
-
-def _event(body: SubmitRun) -> type_json:
-    """The event with the parameters laid over it. A null that was sent is an event; none at all is {}."""
-    given = body.event if "event" in body.model_fields_set else {}
-    if body.parameters is None:
-        return given
-    if not isinstance(given, dict):
-        raise Invalid(
-            "parameters go into an event that is a JSON object; this one is not", field="parameters"
-        )
-    return {**given, **body.parameters}
 
 
 @router.get("/runs")
@@ -84,7 +72,7 @@ async def list_runs(
 async def get_run(id: str, request: Request, house: HouseDep, project: ProjectDep, wait: Wait = 0) -> Run:
     """A run; with `wait` once it is over or the time is up."""
     if wait:
-        return Run.of(await unless_gone(request, house.runs.wait(project, RunId(id), wait)))
+        return Run.of(await unless_gone(request.receive, house.runs.wait(project, RunId(id), wait)))
     return Run.of(await house.runs.get(project, RunId(id)))
 
 

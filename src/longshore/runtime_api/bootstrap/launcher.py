@@ -8,6 +8,8 @@
                                                     or, when one waits already, it is handed to that
     outside ──▶ terminate                           SIGTERM to the runtime
     outside ◀── exit, wait status, peak kB, CPU µs
+    outside ──▶ end                                 SIGKILL to everybody in here but this program
+    outside ◀── ended                               nobody else is left: prepare or start may follow
 
 A frame is its length (4 bytes, big-endian) and fields with NULs between them: an environment has no NUL
 either, and json, socket, signal would double the time until `ready`. When the outside closes its end, all is
@@ -16,20 +18,22 @@ over.
 usage: launcher.py control=FD port=N output=DIR adopt=0|1 [nice=N] [limit=RESOURCE:N ...]
 
 `adopt=1` is for life without a pid namespace: the runtime's orphans stay below this process and end with it.
+One thread, so that it may fork at any time; a child that ends interrupts whatever it waits for.
 """
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # signal itself imports enum: 5 ms
 import _socket
-import _thread
 import os
 import resource
 import sys
+import time
 
 PARENT_OF_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER
 FIRST_VICTIM = b"900"
 CANNOT_START = 127
+LOOK_AGAIN_S = 0.0005
 
 
 class Closed(Exception):
@@ -72,33 +76,6 @@ class Outside:
         return b"".join(parts)
 
 
-class Runtime:
-    """The runtime's process. The lock keeps a signal from reaching a stranger with its number."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._lock = _thread.allocate_lock()
-        self._over = False
-
-    def terminate(self) -> None:
-        """Ask it to end."""
-        with self._lock:
-            if not self._over:
-                os.kill(self._pid, _signal.SIGTERM)
-
-    def wait(self) -> tuple[int, resource.struct_rusage]:
-        """Its wait status and what it took. Strangers that end before it are buried on the way."""
-        while True:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-            if ended is None:
-                continue
-            with self._lock:
-                _, status, took = os.wait4(ended.si_pid, 0)
-                self._over = ended.si_pid == self._pid
-            if self._over:
-                return status, took
-
-
 def main(words: list[str]) -> None:
     """Open the door, hand it out, wait for work."""
     given = dict(word.split("=", 1) for word in words if not word.startswith("limit="))
@@ -118,75 +95,126 @@ def main(words: list[str]) -> None:
     door.close()
     os.close(output)
     try:
-        live(outside, alone)
+        Launcher(outside, alone).obey()
+    except (Closed, OSError):
+        return
     finally:
         if alone:
             end_descendants()
         os._exit(0)
 
 
-def live(outside: Outside, alone: bool) -> None:
-    """Start the runtime when told to, report its end, stay until the outside goes."""
-    try:
-        verb, handler, *environment = outside.hear()
-        waiting = None
-        if verb == b"prepare":
-            waiting = Waiting(environment)
-            outside.say(b"prepared")
-            verb, handler, *environment = outside.hear()
-    except (Closed, OSError):
-        return
-    if verb != b"start":
-        return
-    if waiting is None:
-        runtime = Runtime(start([handler], environment))
-    else:
-        runtime = Runtime(waiting.pid)
-        waiting.hand_over(handler, environment)
-    _thread.start_new_thread(obey, (outside, runtime, alone))
-    status, took = runtime.wait()
-    cpu = int((took.ru_utime + took.ru_stime) * 1e6)
-    try:
-        outside.say(b"exit", b"%d" % status, b"%d" % took.ru_maxrss, b"%d" % cpu)
-    except OSError:
-        return
-    bury()
+class Launcher:
+    """Starts the runtime when told to, reports its end, stays until the outside goes."""
 
+    def __init__(self, outside: Outside, alone: bool) -> None:
+        self._outside = outside
+        self._alone = alone
+        self._runtime = 0
+        self._waiting: _socket.socket | None = None
+        _signal.signal(_signal.SIGCHLD, self._bury)
 
-class Waiting:
-    """A runtime that has imported its client and waits for its handler at the other end of a pair."""
+    def obey(self) -> None:
+        """Carry out what is asked, until the end."""
+        while True:
+            verb, *rest = self._outside.hear()
+            if verb == b"prepare":
+                self._prepare(rest[1:])
+            elif verb == b"start":
+                self._start(rest[0], rest[1:])
+            elif verb == b"terminate":
+                self._terminate()
+            elif verb == b"end":
+                self._end()
 
-    def __init__(self, environment: list[bytes]) -> None:
+    def _prepare(self, environment: list[bytes]) -> None:
+        """A runtime that imports its client and waits for its handler at the other end of a pair."""
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
         os.set_inheritable(theirs.fileno(), True)
-        self._pair = ours
-        self.pid = start([b"prepared", b"%d" % theirs.fileno()], environment)
+        self._run([b"-s"], [b"prepared", b"%d" % theirs.fileno()], environment)
         theirs.close()
         if not ours.recv(1):
             raise Closed
+        self._waiting = ours
+        self._outside.say(b"prepared")
 
-    def hand_over(self, handler: bytes, environment: list[bytes]) -> None:
-        """Whether it still lives shows when it is waited for."""
-        try:
-            self._pair.sendall(_framed([handler, *environment]))
-        except OSError:
+    def _start(self, handler: bytes, environment: list[bytes]) -> None:
+        if self._waiting is None:
+            self._run([], [handler], environment)
             return
+        try:
+            self._waiting.sendall(_framed([handler, *environment]))
+        except OSError:
+            return  # its end is reported like any other
         finally:
-            self._pair.close()
+            self._waiting.close()
+            self._waiting = None
+
+    def _run(self, options: list[bytes], arguments: list[bytes], environment: list[bytes]) -> None:
+        with _Undisturbed():
+            self._runtime = start(options, arguments, environment)
+
+    def _terminate(self) -> None:
+        """The number of a process that was buried may be a stranger's."""
+        with _Undisturbed():
+            if self._runtime:
+                os.kill(self._runtime, _signal.SIGTERM)
+
+    def _end(self) -> None:
+        if self._alone:
+            end_descendants()
+        else:
+            end_others()
+        self._waiting = None
+        self._outside.say(b"ended")
+
+    def _bury(self, _number: int, _frame: object) -> None:
+        """Take leave of all children that have ended, strangers that became ours too."""
+        while True:
+            try:
+                pid, status, took = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if pid == self._runtime:
+                self._runtime = 0
+                self._tell(status, took)
+
+    def _tell(self, status: int, took: resource.struct_rusage) -> None:
+        cpu = int((took.ru_utime + took.ru_stime) * 1e6)
+        try:
+            self._outside.say(b"exit", b"%d" % status, b"%d" % took.ru_maxrss, b"%d" % cpu)
+        except OSError:
+            return  # nobody to tell; that shows when they are listened to
 
 
-def start(arguments: list[bytes], environment: list[bytes]) -> int:
-    """The runtime's process. It is what the kernel takes first when memory runs short."""
+class _Undisturbed:
+    """While it lasts no child is buried."""
+
+    def __enter__(self) -> None:
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, [_signal.SIGCHLD])
+
+    def __exit__(self, *_: object) -> None:
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
+
+
+def start(options: list[bytes], arguments: list[bytes], environment: list[bytes]) -> int:
+    """The runtime's process. It is what the kernel takes first when memory runs short. What an earlier one
+    did to the pipes that it shares with us is undone."""
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "python.py")
     variables = dict(pair.split(b"=", 1) for pair in environment)
     pid = os.fork()
     if pid:
         return pid
     try:
-        for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGCHLD):
             _signal.signal(number, _signal.SIG_DFL)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
+        for pipe in (1, 2):
+            os.set_blocking(pipe, True)
         offer_as_victim()
-        words = [os.fsencode(sys.executable), os.fsencode(program), *arguments]
+        words = [os.fsencode(sys.executable), *options, os.fsencode(program), *arguments]
         os.execve(words[0], words, variables)  # noqa: S606  (the point is that there is no shell)
     except OSError as error:
         os.write(2, b"the runtime could not be started: %s\n" % str(error).encode())
@@ -208,29 +236,6 @@ def offer_as_victim() -> None:
         os.close(number)
 
 
-def obey(outside: Outside, runtime: Runtime, alone: bool) -> None:
-    """Carry out what is asked while the runtime runs."""
-    try:
-        while True:
-            if outside.hear() == [b"terminate"]:
-                runtime.terminate()
-    except Closed:
-        if alone:
-            end_descendants()
-        os._exit(0)
-
-
-def bury() -> None:
-    """Wait for orphans, then for ever: `obey` ends this process."""
-    try:
-        while True:
-            os.wait4(-1, 0)
-    except ChildProcessError:
-        for_ever = _thread.allocate_lock()
-        for_ever.acquire()
-        for_ever.acquire()
-
-
 def limit(name: str, value: str) -> None:
     """One resource limit, soft and hard. What is limited already stays at what it may be."""
     number = getattr(resource, name)
@@ -246,21 +251,35 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(PARENT_OF_ORPHANS, 1, 0, 0, 0)
 
 
+def end_others() -> None:
+    """Kill all in this pid namespace but its first process and ourselves. The kernel lets nobody be born
+    while it goes round; orphans are the first process's to bury."""
+    try:
+        while True:
+            os.kill(-1, _signal.SIGKILL)
+            time.sleep(LOOK_AGAIN_S)
+    except ProcessLookupError:
+        return
+
+
 def end_descendants() -> None:
     """Kill children until there are none; theirs become ours and are next."""
     for _ in range(1000):
-        children = []
-        for thread in os.listdir("/proc/self/task"):
-            with open("/proc/self/task/" + thread + "/children") as file:
-                children += file.read().split()
+        with _Undisturbed():
+            children = _children()
+            for child in children:
+                os.kill(child, _signal.SIGKILL)
         if not children:
             return
-        for child in children:
-            try:
-                os.kill(int(child), _signal.SIGKILL)
-                os.waitpid(int(child), 0)
-            except OSError:
-                continue
+        time.sleep(LOOK_AGAIN_S)
+
+
+def _children() -> list[int]:
+    found = []
+    for thread in os.listdir("/proc/self/task"):
+        with open("/proc/self/task/" + thread + "/children") as file:
+            found += [int(word) for word in file.read().split()]
+    return found
 
 
 def _framed(fields: list[bytes] | tuple[bytes, ...]) -> bytes:

@@ -22,19 +22,22 @@ if TYPE_CHECKING:
     from typing import Any
 
 RUN_ID = "LONGSHORE_RUN_ID"
+HELLO = b"\0longshore-wire-1\n"
+BY_WIRE_AT_MOST = 1024 * 1024
 
 
 def main() -> None:
     """Import the client before the package can be seen, set the path as Lambda does, hand over."""
     runtime = os.environ["LAMBDA_RUNTIME_DIR"]
     sys.path[0] = runtime
-    from awslambdaric import bootstrap  # noqa: F401  (what takes long is done before anybody waits)
+    from awslambdaric import bootstrap, lambda_runtime_client  # noqa: F401  (what takes long is done early)
     from awslambdaric.__main__ import main as serve
     from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
 
     if len(sys.argv) == 3:
         become(int(sys.argv[2]))
     name_runs(LambdaRuntimeClient)
+    use_wire(lambda_runtime_client)
     task = os.environ["LAMBDA_TASK_ROOT"]
     layers = []
     if "PYTHONPATH" not in os.environ:
@@ -85,6 +88,73 @@ def name_runs(client: Any) -> None:
         return call
 
     client.wait_next_invocation = named
+
+
+class Wire:
+    """In the place of the client's own HTTP module, which does what is rare: errors, large responses, and
+    everything once the wire has broken. See runtime_api/wire.py for the frames.
+
+    A response goes out with the question for the next event, which follows at once.
+    """
+
+    def __init__(self, http: Any, connection: Any) -> None:
+        self._http, self._connection = http, connection
+        self._unsent: bytes | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._http, name)
+
+    def next(self) -> Any:
+        """The next event and what is said about it."""
+        if self._connection is None:
+            return self._http.next()
+        asked, self._unsent = (self._unsent or b"") + b"\0\0\0\1N", None
+        try:
+            self._connection.sendall(asked)
+            frame = self._exactly(int.from_bytes(self._exactly(4), "big"))
+        except (OSError, EOFError):
+            self._connection = None
+            return self._http.next()
+        status, size = int.from_bytes(frame[:2], "big"), int.from_bytes(frame[2:6], "big")
+        if status != 200:
+            raise RuntimeError(f"the Runtime API refused with status {status}: {frame[6 + size :]!r}")
+        words = frame[6 : 6 + size].decode("utf-8", "replace").split("\0")
+        return frame[6 + size :], dict(zip(words[::2], words[1::2]))  # noqa: B905  (Python 3.7)
+
+    def post_invocation_result(self, invoke_id: str, data: bytes, content_type: str, *rest: Any) -> Any:
+        """Have it sent; a large one is sent at once, by HTTP."""
+        if self._connection is None or len(data) > BY_WIRE_AT_MOST:
+            return self._http.post_invocation_result(invoke_id, data, content_type, *rest)
+        frame = b"R%s\0%s\0%s" % (invoke_id.encode(), content_type.encode(), data)
+        self._unsent = len(frame).to_bytes(4, "big") + frame
+        return None
+
+    def _exactly(self, size: int) -> bytes:
+        parts = []
+        while size:
+            part = self._connection.recv(min(size, 262144))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+
+def use_wire(module: Any) -> None:
+    """Where the client is built as the one that this was written for; by HTTP all works, too."""
+    http = getattr(module, "runtime_client", None)
+    host, _, port = os.environ.get("AWS_LAMBDA_RUNTIME_API", "").rpartition(":")
+    if not hasattr(http, "next") or not hasattr(http, "post_invocation_result") or not port.isdigit():
+        return
+    import socket
+
+    try:
+        connection = socket.create_connection((host, int(port)))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(HELLO)
+    except OSError:
+        return
+    module.runtime_client = Wire(http, connection)
 
 
 if __name__ == "__main__":
