@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from longshore.adapters.disk import disk_errors, in_thread, write_all
+from longshore.adapters.disk import disk_errors, in_thread, leave_room, write_all
 from longshore.domain.errors import Invalid
 from longshore.domain.ids import RunId
 from longshore.domain.logs import Level, LogLine, Stream
@@ -185,6 +185,7 @@ class _Book:
         with disk_errors("write the log"):
             fd = self._opened()
             try:
+                leave_room(fd, len(content))
                 os.ftruncate(fd, self.size)
                 write_all(fd, content, self.size)
             except OSError:
