@@ -99,7 +99,9 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
         room = Room(
             cpus=settings.cpu_cores or machine_cores(), memory_mb=settings.memory_mb or machine_memory_mb()
         )
-        executor = Executor(dispatch, Pool(sandbox), Environments(room.memory_mb), runtimes, cache, clock)
+        pool = Pool(sandbox)
+        warm = Environments(room.memory_mb, pool)
+        executor = Executor(dispatch, pool, warm, runtimes, cache, clock, base_url)
         stack.push_async_callback(executor.close)
         me = Interceptor(
             id=InterceptorId(new_id(clock.now())),
@@ -112,7 +114,7 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
             version=__version__,
             seen_at=clock.now(),
         )
-        access = AccessService(store, clock, remembered)
+        access = AccessService(store, clock, remembered, express)
         await access.ensure_project(DEFAULT_PROJECT)
         yield House(
             access=access,

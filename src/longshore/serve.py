@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -25,6 +26,7 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Prints `Longshore is ready: URL` once requests are answered and an
     interceptor waits for runs."""
     _log_to_stderr(settings.log_level)
+    _open_many_files()
     with _only_one(settings.data), contextlib.closing(listening(settings.listen)) as door:
         try:
             import uvloop
@@ -137,6 +139,12 @@ def _only_one(data: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _open_many_files() -> None:
+    """As many as we may: an environment that waits for its next run takes a dozen."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _log_to_stderr(level: str) -> None:

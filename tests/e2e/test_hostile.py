@@ -52,7 +52,7 @@ def handler(event, context):
     attempt("write_code", lambda: open("/var/task/evil.py", "w"), found)
     attempt("write_usr", lambda: open("/usr/evil", "w"), found)
     attempt("core_pattern", lambda: open("/proc/sys/kernel/core_pattern", "w"), found)
-    found["secrets"] = [name for name in os.environ if "LONGSHORE_TOKEN" in name or "MASTER" in name]
+    found["secrets"] = [name for name, value in os.environ.items() if "lsh_" in value or "MASTER" in name]
     found["processes"] = len([name for name in os.listdir("/proc") if name.isdigit()])
     return found
 """

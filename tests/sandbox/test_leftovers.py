@@ -3,10 +3,13 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,7 +24,7 @@ from pathlib import Path
 from tests.sandbox.cells import Bench, Heard, until_said
 from tests.sandbox.conftest import opened, own_runtime
 
-async def main(kind, place, runtimes, mark):
+async def main(kind, place, runtimes, mark, how):
     runtime = await own_runtime(Path(runtimes))
     bench = Bench(await opened(kind, Path(place, "sandbox")), runtime, Path(place))
     code = (
@@ -36,6 +39,8 @@ async def main(kind, place, runtimes, mark):
     cell = await bench.begun(code, {"MARK": mark})
     await until_said(cell, Heard(), b"up")
     await asyncio.sleep(0.2)
+    if how == "held":
+        await cell.rest()
     print("up", flush=True)
     await asyncio.sleep(600)
 
@@ -43,18 +48,37 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("kind", ["strict", "limits", "process"])
-def test_what_a_killed_server_left_is_removed_at_the_next_start(
-    kind: str, runtime: PreparedRuntime, place: Path
-) -> None:
-    mark = f"longshore-left-{os.getpid()}-{kind}"
+@dataclass(frozen=True)
+class Killed:
+    """A server that was killed while a cell of its ran, or was held. `ends`: it takes no other server for the
+    cell to end."""
+
+    mark: str
+    ends: bool
+    home: Path
+    groups: list[Path]
+
+
+@pytest.fixture(params=["strict", "limits", "process"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Of a server's cells."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["running", "held"])
+def killed(
+    request: pytest.FixtureRequest, kind: str, runtime: PreparedRuntime, place: Path
+) -> Iterator[Killed]:
+    """kill -9. What of its cell does not end by itself is frozen, or an orphan."""
+    mark = f"longshore-left-{os.getpid()}-{abs(hash(request.node.nodeid))}"
     root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", SERVER, kind, str(place), str(runtime.directory.parent.parent), mark]
+    given = [kind, str(place), str(runtime.directory.parent.parent), mark, request.param]
     environment = {
         **os.environ,
         "PYTHONPATH": f"{root}:{os.environ.get('PYTHONPATH', '')}",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+    command = [sys.executable, "-c", SERVER, *given]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
         assert server.stdout is not None
         assert server.stderr is not None
@@ -66,15 +90,42 @@ def test_what_a_killed_server_left_is_removed_at_the_next_start(
         home = next((place / "sandbox").iterdir())
         groups = [Path(line) for line in (home / "groups").read_text().splitlines()]
         server.send_signal(signal.SIGKILL)
-    if kind != "process":
-        assert eventually_none(mark)
+    ends = kind != "process" and request.param == "running"
+    yield Killed(mark, ends, home, groups)
+    open_home(place / "sandbox").close()
+
+
+def test_what_a_killed_server_left_is_removed_at_the_next_start(killed: Killed, place: Path) -> None:
+    assert not killed.ends or eventually_none(killed.mark)
 
     open_home(place / "sandbox").close()
 
-    assert eventually_none(mark)
-    assert not home.exists()
-    assert [group for group in groups if group.exists()] == []
+    assert eventually_none(killed.mark)
+    assert not killed.home.exists()
+    assert [group for group in killed.groups if group.exists()] == []
     assert list((place / "sandbox").iterdir()) == []
+
+
+def test_and_also_where_its_directory_is_gone(killed: Killed, kind: str, place: Path) -> None:
+    shutil.rmtree(place / "sandbox")
+
+    open_home(place / "another").close()
+
+    assert [group for group in killed.groups if group.exists()] == []
+    if kind != "process" or killed.groups:
+        assert eventually_none(killed.mark)
+
+
+def test_a_living_server_s_groups_are_not_taken_for_left_over(place: Path) -> None:
+    first = open_home(place / "first")
+    if not first.groups.places:
+        pytest.skip("no control groups for us on this machine")
+
+    open_home(place / "second").close()
+
+    assert all(group.exists() for group in first.groups.places)
+    first.close()
+    assert not any(group.exists() for group in first.groups.places)
 
 
 @pytest.mark.anyio

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from longshore.domain.errors import Unavailable
+from longshore.domain.network import Address
 from longshore.ports.sandbox import Cell, CellSpec, CellUsage, Exit, Frame, Isolation
 
 
@@ -27,6 +28,9 @@ class OpenCell:
         (self._place / "output").mkdir()
         self._output = os.open(self._place / "output", os.O_RDONLY | os.O_DIRECTORY)
         self._door = socket.create_server(("127.0.0.1", 0))
+        self._platform = socket.create_server(("127.0.0.1", 0))
+        self.doors: dict[Address, socket.socket] = {}
+        self.notices: tuple[str, ...] = ()
         self._out, self._out_write = os.pipe()
         self._err, self._err_write = os.pipe()
         self._process: subprocess.Popen[bytes] | None = None
@@ -39,6 +43,10 @@ class OpenCell:
         return self._door
 
     @property
+    def platform(self) -> socket.socket:
+        return self._platform
+
+    @property
     def stdout(self) -> int:
         return self._out
 
@@ -48,7 +56,12 @@ class OpenCell:
 
     async def assign(self, environment: Mapping[str, str], handler: str) -> None:
         host, port = self._door.getsockname()
-        here = {"AWS_LAMBDA_RUNTIME_API": f"{host}:{port}", "OUTPUT_DIR": str(self._place / "output")}
+        url = f"http://127.0.0.1:{self._platform.getsockname()[1]}"
+        here = {
+            "LONGSHORE_URL": url,
+            "AWS_LAMBDA_RUNTIME_API": f"{host}:{port}",
+            "OUTPUT_DIR": str(self._place / "output"),
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "awslambdaric", handler],
             cwd=self._spec.package_dir,
@@ -122,6 +135,7 @@ class OpenCell:
         if self._waiting is not None:
             await self._waiting
         self._door.close()
+        self._platform.close()
         for number in (self._out, self._out_write, self._err, self._err_write, self._output):
             os.close(number)
 
@@ -144,12 +158,13 @@ class OpenCell:
 @dataclass
 class OpenSandbox:
     """Implements ports.sandbox.Sandbox. `oom` makes every exit one by the memory limit; `gate` holds
-    launches back."""
+    launches back; `notices` is what cells could not be given."""
 
     cells: list[OpenCell] = field(default_factory=list)
     oom: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     launching: asyncio.Event = field(default_factory=asyncio.Event)
+    notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -162,6 +177,7 @@ class OpenSandbox:
         self.launching.set()
         await self.gate.wait()
         cell = OpenCell(spec, self.oom)
+        cell.notices = self.notices
         self.cells.append(cell)
         return cell
 

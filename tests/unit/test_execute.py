@@ -18,6 +18,7 @@ from longshore.adapters.archives.zips import ZipArchives
 from longshore.domain.errors import OutOfSpace, Unavailable
 from longshore.domain.ids import Digest
 from longshore.domain.logs import LogLine, Stream
+from longshore.domain.network import Address, Network, NetworkMode
 from longshore.domain.order import Invocation, Lease
 from longshore.domain.run import RunResult, RunState
 from longshore.domain.task import Limits
@@ -30,6 +31,7 @@ from longshore.interceptor.runtimes import PreparedRuntime, Runtimes
 from longshore.interceptor.warm import Environments
 
 pytestmark = pytest.mark.anyio
+NOBODY = "http://127.0.0.1:9"
 
 
 class SystemClock:
@@ -56,7 +58,7 @@ class Machine:
         cache = PackageCache(self.home / "cache", ZipArchives(), ())
         here = Here(self.home, {own().id: own()})
         pool, environments = Pool(self.sandbox), Environments(4096)
-        self.executor = Executor(self.link, pool, environments, here, cache, SystemClock())
+        self.executor = Executor(self.link, pool, environments, here, cache, SystemClock(), NOBODY)
 
     async def carry_out(self, code: str, **more: object) -> RunResult:
         """The end of a run of that code."""
@@ -344,3 +346,22 @@ async def test_the_notices_of_a_run_are_in_its_log_and_on_its_record(machine: Ma
     lines: list[LogLine] = machine.link.lines[an_invocation("run").run]
     assert [line.text for line in lines[:2]] == ["WARNING a", f"WARNING {said}"]
     assert lines[0].stream is Stream.PLATFORM
+
+
+async def test_what_a_sandbox_could_not_be_given_is_said_on_every_run_in_it(machine: Machine) -> None:
+    machine.sandbox.notices = ("this run has no outbound network: pasta is not installed",)
+
+    ends = [await machine.carry_out("def handler(event, context):\n    return 1\n") for _ in range(2)]
+
+    assert [end.cold for end in ends] == [True, False]
+    assert [end.notices for end in ends] == [machine.sandbox.notices] * 2
+
+
+def test_runs_with_different_networks_share_no_environment() -> None:
+    environments = Environments(4096)
+    networks = [Network(), Network(NetworkMode.NONE), Network(allow=(Address("mail", 25),))]
+
+    keys = [environments.key(an_invocation("run", network=network), "python3.11") for network in networks]
+
+    assert len(set(keys)) == 3
+    assert keys[0] == environments.key(an_invocation("another"), "python3.11")

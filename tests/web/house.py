@@ -68,7 +68,7 @@ def open_house(data: Path) -> House:
     remembered, express = Remembered(store), Express(store, logbook, broker, notifier, clock)
     return House(
         store=store,
-        access=AccessService(store, clock, remembered),
+        access=AccessService(store, clock, remembered, express),
         packages=packages,
         buckets=BucketService(store, blobs, packages, clock),
         tasks=TaskService(store, packages, clock),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from longshore.domain.network import NetworkMode
 from longshore.domain.task import OnLost, Reuse, SuccessRule
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -66,4 +67,9 @@ Success = Annotated[SuccessRule | None, typer.Option("--success", help="What mak
 WhenLost = Annotated[OnLost | None, typer.Option("--on-lost", help="When the machine of a run is lost.")]
 Reused = Annotated[
     Reuse | None, typer.Option("--reuse", help="Whether a run's environment serves the next run too.")
+]
+Network = Annotated[NetworkMode | None, typer.Option("--network", help="What its runs reach.")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option("--allow", metavar="HOST:PORT", help="Reachable whatever the network is. Repeatable."),
 ]

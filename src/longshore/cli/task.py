@@ -35,6 +35,8 @@ def create(
     success: options.Success = None,
     on_lost: options.WhenLost = None,
     reuse: options.Reused = None,
+    network: options.Network = None,
+    allow: options.Allow = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Upload a package to bucket `tasks` and make a task that runs it."""
@@ -51,6 +53,8 @@ def create(
             "success": success,
             "on_lost": on_lost,
             "reuse": reuse,
+            "network": network,
+            "allow": list(allow or ()) or None,
         }
     )
     with connected() as api:
@@ -95,6 +99,11 @@ def update(
     success: options.Success = None,
     on_lost: options.WhenLost = None,
     reuse: options.Reused = None,
+    network: options.Network = None,
+    allow: options.Allow = None,
+    without_allow: Annotated[
+        list[str] | None, typer.Option(metavar="HOST:PORT", help="An address to take away. Repeatable.")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Change what is given and leave the rest. Parameters and variables are changed one by one."""
@@ -108,6 +117,7 @@ def update(
             "success": success,
             "on_lost": on_lost,
             "reuse": reuse,
+            "network": network,
         }
     )
     limits = task_fields.limits(cpus=cpus, memory=memory, timeout=timeout, disk=disk)
@@ -122,6 +132,9 @@ def update(
         if variables or without_env:
             kept = {**now["environment"], **variables}
             changes["environment"] = {k: v for k, v in kept.items() if k not in (without_env or ())}
+        if allow or without_allow:
+            pairs = dict.fromkeys([*now["allow"], *(allow or ())])
+            changes["allow"] = [pair for pair in pairs if pair not in (without_allow or ())]
         if not (changes or package):
             raise Misused("nothing to change was given; see longshore task update --help")
         task_fields.saved(_changed(api, now, changes, package), as_json=as_json)

@@ -73,6 +73,8 @@ def sheet(task: "Document") -> None:
             ("success", task["success"]),
             ("on_lost", task["on_lost"]),
             ("reuse", task["reuse"]),
+            ("network", task["network"]),
+            *(("allow", pair) for pair in task["allow"]),
             *(("parameter", declaration(one)) for one in task["parameters"]),
             *(("env", f"{name}={value}") for name, value in task["environment"].items()),
         ]

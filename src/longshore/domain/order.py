@@ -7,6 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from longshore.domain.ids import Digest, InterceptorId, ProjectId, RunId
+from longshore.domain.network import Network
+from longshore.domain.run_token import run_token
+from longshore.domain.secret import Plaintext
 from longshore.domain.task import Limits, Reuse, SuccessRule
 
 
@@ -37,6 +40,11 @@ class Lease:
     fence: str
     until: datetime
     limits: Limits
+
+    @property
+    def token(self) -> Plaintext:
+        """What lets the handler call the platform, for as long as its run is under way."""
+        return run_token(self.run, self.fence)
 
 
 class Phase(StrEnum):
@@ -74,6 +82,7 @@ class Invocation:
     limits: Limits
     success: SuccessRule
     reuse: Reuse = Reuse.AUTO
+    network: Network = field(default_factory=Network)
     environment: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, Digest] = field(default_factory=dict)
     masks: tuple[str, ...] = ()

@@ -69,11 +69,12 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who calls, in which role."""
+    """Who calls, in which role. `is_run`: a handler does, with the token of its run."""
 
     name: str
     role: Role
     project_id: ProjectId | None
+    is_run: bool = False
 
     def may(self, scope: Scope) -> bool:
         """Whether this caller's role reaches that far."""

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from longshore.domain.errors import Invalid
+from longshore.domain.errors import Forbidden, Invalid
 from longshore.domain.ids import Digest, ProjectId, TaskId
 from longshore.domain.names import checked
+from longshore.domain.network import Network, NetworkMode, address, checked_allow
 from longshore.domain.parameters import Parameter
+from longshore.domain.project import Actor, Scope
 
 DEFAULT_LOCATION = "default"
 RESERVED_ENVIRONMENT = frozenset(
@@ -36,6 +38,8 @@ RESERVED_ENVIRONMENT = frozenset(
         "INPUT_DIR",
         "LONGSHORE_PROJECT",
         "LONGSHORE_RUN_ID",
+        "LONGSHORE_TOKEN",
+        "LONGSHORE_URL",
         "task_parameters",
     }
 )
@@ -108,6 +112,8 @@ class Task:
     success: SuccessRule = SuccessRule.STATUS_CODE
     on_lost: OnLost = OnLost.GIVE_UP
     reuse: Reuse = Reuse.AUTO
+    network: NetworkMode = NetworkMode.EGRESS
+    allow: tuple[str, ...] = ()
     revision: int = 1
     created_at: datetime
     updated_at: datetime
@@ -129,7 +135,28 @@ class Task:
             if names.count(name) > 1:
                 raise Invalid(f"the parameter {name} is declared twice", field="parameters")
         check_environment(self.environment)
+        if checked_allow(self.allow) != self.allow:
+            raise Invalid("an allowed address is written in two ways or given twice", field="allow")
         return self
+
+    @property
+    def reach(self) -> Network:
+        """What its runs reach."""
+        return Network(self.network, tuple(address(text) for text in self.allow))
+
+    def check_may_save(self, actor: Actor, *, before: "Task | None" = None) -> None:
+        """Raise Forbidden for what opens the machine itself to the task's code, unless an admin saves it: its
+        network (then with each new package too), or an address of its loopback that was not allowed yet."""
+        if actor.may(Scope.ADMIN):
+            return
+        if self.network is NetworkMode.HOST:
+            raise Forbidden(
+                f"the task {self.name} has the network of its machine (network: host); saving it, its package"
+                " too, takes the role admin"
+            )
+        for text in self.allow:
+            if address(text).is_close and (before is None or text not in before.allow):
+                raise Forbidden(f"{text} is on the machine that runs it; allowing that takes the role admin")
 
 
 def check_environment(environment: Mapping[str, str]) -> None:

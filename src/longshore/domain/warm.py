@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 from longshore.domain.ids import Digest, ProjectId
+from longshore.domain.network import Network
 from longshore.domain.task import Limits
 
 
@@ -21,6 +22,7 @@ class WarmKey:
     package: Digest
     runtime: str
     limits: Limits
+    network: Network
     fingerprint: bytes
 
     def replaces(self, other: "WarmKey") -> bool:

@@ -12,7 +12,7 @@ from starlette.routing import WebSocketRoute
 
 from longshore.http.auth import admit
 from longshore.http.body import StrictRequest
-from longshore.http.permissions import RULES, NoRule, rule_of
+from longshore.http.permissions import OPEN_TO_RUNS, RULES, NoRule, rule_of
 
 
 class GuardedRoute(APIRoute):
@@ -22,10 +22,13 @@ class GuardedRoute(APIRoute):
         """The route's function behind its door."""
         answer = super().get_route_handler()
         rules = {method: rule_of(method, self.path_format) for method in self.methods or ()}
+        for_runs = {method for method in rules if (method, self.path_format) in OPEN_TO_RUNS}
         takes_json = self.body_field is not None
 
         async def guarded(request: Request) -> Response:
-            request.state.admitted = await admit(request, rules[request.method])
+            request.state.admitted = await admit(
+                request, rules[request.method], runs_too=request.method in for_runs
+            )
             if not takes_json:
                 return await answer(request)
             strict = StrictRequest(request)

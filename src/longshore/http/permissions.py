@@ -71,6 +71,9 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", f"{API}/runtimes"): Scope.VIEW,
 }
 
+OPEN_TO_RUNS = frozenset({("PUT", f"{PROJECT}/buckets/{{bucket}}/objects/{{key}}")})
+"""What a run's token may do beyond its role: leave artifacts, but in no bucket of the platform's own."""
+
 
 class NoRule(LookupError):
     """A route and the table do not agree; the program does not start like that."""

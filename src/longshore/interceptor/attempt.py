@@ -36,12 +36,13 @@ from longshore.interceptor.environment import (
 )
 from longshore.interceptor.heartbeat import Heartbeat
 from longshore.interceptor.outputs import Output, collect
+from longshore.interceptor.platform_door import PlatformDoor
 from longshore.interceptor.tail import Tail
 from longshore.interceptor.timeline import Watch
 from longshore.interceptor.verdict import Verdict
 from longshore.interceptor.warm import Environment
 from longshore.ports.clock import Clock
-from longshore.ports.sandbox import Cell, Exit
+from longshore.ports.sandbox import PLATFORM_PORT, Cell, Exit
 from longshore.runtime_api.server import Call, InitFailed, Response, RuntimeApi
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ class Attempt:
             return self._result(verdict.unfit(error.message), Usage())
         if environment is None:
             return self._result(verdict.cancelled(self.heart.stopped.result()), Usage())
+        self.notices += environment.cell.notices
+        if not environment.platform.is_private:
+            masks = Masks((*self.invocation.masks, environment.platform.word.reveal()))
         try:
             return await self._in(environment, masks, runtime_id)
         finally:
@@ -151,7 +155,11 @@ class Attempt:
             self._start()
         cell = await self._unless_stopped(self.machine.pool.launch(spec, early), undo=_kill)
         self.watch.step("boot")
-        return None if cell is None else Environment(cell, RuntimeApi(cell.runtime_api), key, early)
+        if cell is None:
+            return None
+        is_private = cell.platform.getsockname()[1] == PLATFORM_PORT
+        door = PlatformDoor(self.machine.platform_url, cell.platform, is_private)
+        return Environment(cell, RuntimeApi(cell.runtime_api), key, early, door)
 
     def _early(self, runtime_id: str) -> Mapping[str, str] | None:
         """What the interpreter may start with before it is known for whom; None where it may not."""
@@ -298,11 +306,18 @@ class Attempt:
             return verdict.cancelled(self.heart.stopped.result())
         self.began = True
         report.began(tail, self.invocation)
+        environment.platform.begin(self.heart.lease.token)
+        try:
+            return await self._served(environment, masks, runtime_id)
+        finally:
+            environment.platform.end()
+
+    async def _served(self, environment: Environment, masks: Masks, runtime_id: str) -> Verdict:
         named = identity(self.invocation, self.clock.now())
         cell, api = environment.cell, environment.api
         if environment.is_cold:
-            await api.start()
-            variables = environment_of(self.invocation, named, runtime_id)
+            await environment.open()
+            variables = environment_of(self.invocation, named, runtime_id, environment.platform.word)
             await cell.assign(variables, self.invocation.handler)
             failed = await self._init(cell, api, masks)
             if failed is not None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from longshore.domain.order import Invocation
+from longshore.domain.secret import Plaintext
+from longshore.ports.sandbox import PLATFORM_PORT
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
@@ -47,9 +49,11 @@ def starts_alike(environment: Mapping[str, str]) -> bool:
     return not any(name.startswith(_AT_THE_START) for name in environment)
 
 
-def environment_of(invocation: Invocation, named: Identity, runtime: str) -> Mapping[str, str]:
+def environment_of(
+    invocation: Invocation, named: Identity, runtime: str, word: Plaintext
+) -> Mapping[str, str]:
     """Everything in os.environ. As on Lambda a task may change search paths, language and time zone; the
-    reserved names win over its own."""
+    reserved names win over its own. `word` stands for the run's token at the platform's door."""
     return {
         **_UNRESERVED,
         **invocation.environment,
@@ -63,6 +67,8 @@ def environment_of(invocation: Invocation, named: Identity, runtime: str) -> Map
         "_HANDLER": invocation.handler,
         "LONGSHORE_RUN_ID": invocation.run,
         "LONGSHORE_PROJECT": invocation.project,
+        "LONGSHORE_URL": f"http://127.0.0.1:{PLATFORM_PORT}",
+        "LONGSHORE_TOKEN": word.reveal(),
     }
 
 

@@ -43,6 +43,7 @@ class Executor:
     runtimes: Runtimes
     packages: PackageCache
     clock: Clock
+    platform_url: str
 
     async def carry_out(self, lease: Lease, leaves: Callable[[], None] = lambda: None) -> None:
         """Everything between a lease and its end; see agent.CarriesOut. Never raises: a run must not take the
@@ -104,6 +105,7 @@ class Executor:
             memory_mb=invocation.limits.memory_mb,
             disk_mb=invocation.limits.disk_mb,
             pids=invocation.limits.pids,
+            network=invocation.network,
         )
 
     async def inputs(self, lease: Lease, invocation: Invocation) -> Mapping[str, Path]:

@@ -2,10 +2,12 @@
 """Cells that have booted before anybody needs them: sandbox, interpreter and client, no code, no secret.
 
 One waits for each kind of cell that was used lately, two while runs come faster than cells boot. There are
-none before the first run, and none ten minutes after the last.
+none before the first run, none ten minutes after the last, and none where runs and warm environments leave no
+memory for them.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ IDLE_S = 600.0
 REFILL_AFTER_S = 0.1
 """Booting takes a core for a moment: the run that took the cell goes first."""
 MOST_KINDS = 4
+CELL_MB = 20
+"""What one that waits takes of the machine."""
 _log = structlog.get_logger()
 
 
@@ -42,8 +46,12 @@ class _Shelf:
 class Pool:
     """Hands out cells; boots others behind the runs' backs."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(
+        self, sandbox: Sandbox, *, idle_s: float = IDLE_S, refill_after_s: float = REFILL_AFTER_S
+    ) -> None:
         self._sandbox = sandbox
+        self._idle_s, self._refill_after_s = idle_s, refill_after_s
+        self._room_mb = math.inf
         self._shelves: dict[Frame, _Shelf] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[Frame, asyncio.TimerHandle] = {}
@@ -53,6 +61,19 @@ class Pool:
         """Whether a cell of this kind is at hand."""
         shelf = self._shelves.get(frame)
         return shelf is not None and bool(shelf.ready)
+
+    def allow(self, memory_mb: float) -> None:
+        """Take so much memory at most from here on: those that are too many end, the longest unused first."""
+        self._room_mb = memory_mb
+        for shelf in sorted(self._shelves.values(), key=lambda shelf: shelf.used_at):
+            while shelf.ready and self._taken_mb() > memory_mb:
+                self._end_one(shelf)
+
+    def _is_full(self) -> bool:
+        return self._taken_mb() + CELL_MB > self._room_mb
+
+    def _taken_mb(self) -> float:
+        return CELL_MB * sum(len(shelf.ready) + shelf.booting for shelf in self._shelves.values())
 
     async def launch(self, spec: CellSpec, environment: Mapping[str, str] | None) -> Cell:
         """A cell for a run, of those at hand if there is one, else a fresh one. `environment` is what
@@ -80,7 +101,7 @@ class Pool:
         elif not shelf.ready:
             shelf.missed_at = time.monotonic()
         shelf.used_at = time.monotonic()
-        self._later(shelf, REFILL_AFTER_S)
+        self._later(shelf, self._refill_after_s)
         if not shelf.ready:
             return None
         cell = shelf.ready.pop()
@@ -102,13 +123,15 @@ class Pool:
         self._timers[shelf.frame] = loop.call_later(seconds, self._look_after, shelf)
 
     def _look_after(self, shelf: _Shelf) -> None:
-        if time.monotonic() - shelf.used_at > IDLE_S:
+        idle = time.monotonic() - shelf.used_at
+        if idle >= self._idle_s:
             self._drop(shelf)
             return
         for _ in range(shelf.wanted - len(shelf.ready) - shelf.booting):
-            shelf.booting += 1
-            self._begin(self._boot(shelf))
-        self._later(shelf, IDLE_S + 1)
+            if not self._is_full():
+                shelf.booting += 1
+                self._begin(self._boot(shelf))
+        self._later(shelf, self._idle_s - idle)
 
     async def _boot(self, shelf: _Shelf) -> None:
         try:
@@ -120,7 +143,7 @@ class Pool:
             shelf.booting -= 1
         if cell is None:
             self._is_pointless = True
-        elif self._is_over or self._shelves.get(shelf.frame) is not shelf:
+        elif self._is_over or self._shelves.get(shelf.frame) is not shelf or self._is_full():
             await cell.kill()
         else:
             shelf.ready.append(cell)
@@ -139,9 +162,12 @@ class Pool:
         if timer is not None:
             timer.cancel()
         while shelf.ready:
-            cell = shelf.ready.pop()
-            shelf.watchers.pop(cell).cancel()
-            self._begin(cell.kill())
+            self._end_one(shelf)
+
+    def _end_one(self, shelf: _Shelf) -> None:
+        cell = shelf.ready.pop()
+        shelf.watchers.pop(cell).cancel()
+        self._begin(cell.kill())
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -24,6 +24,9 @@ from longshore.domain.errors import Unavailable
 from longshore.domain.masking import Masks
 from longshore.domain.order import Invocation
 from longshore.domain.warm import WarmKey
+from longshore.interceptor.doors import Doors, leads_to
+from longshore.interceptor.platform_door import PlatformDoor
+from longshore.interceptor.pool import Pool
 from longshore.interceptor.tail import Tail
 from longshore.ports.sandbox import Cell
 from longshore.runtime_api.server import RuntimeApi
@@ -37,13 +40,16 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class Environment:
-    """A cell with its runtime, as it serves run after run. `early` is what its runtime may start with ahead
-    of need; None where it needs a start of its own."""
+    """A cell with its runtime and its doors, as it serves run after run. `early` is what its runtime may
+    start with ahead of need; None where it needs a start of its own. Connections to allowed addresses may stay
+    from one run to the next; those to the platform end with the run, whose token they have."""
 
     cell: Cell
     api: RuntimeApi
     key: WarmKey
     early: Mapping[str, str] | None
+    platform: PlatformDoor
+    doors: Doors = field(default_factory=Doors)
     tail: Tail | None = None
     runs: int = 0
     memory_mb: float = 0.0
@@ -64,12 +70,24 @@ class Environment:
         """Whether its runtime has brought no run to its end."""
         return self.runs == 0
 
+    async def open(self) -> None:
+        """Answer at every door of the cell."""
+        await self.api.start()
+        await self.platform.open()
+        for pair, door in self.cell.doors.items():
+            await self.doors.open(door, leads_to(pair))
+
     async def renew(self) -> None:
         """Start the runtime anew where it was cleared. Raises Unavailable."""
-        await self.api.close()
+        await self._shut()
         await self.cell.renew(self.early)
         self.api = RuntimeApi(self.cell.runtime_api)
         self.is_cleared = False
+
+    async def _shut(self) -> None:
+        await self.api.close()
+        await self.platform.close()
+        await self.doors.close()
 
     async def end(self) -> None:
         """Nothing is left of it. May be called again."""
@@ -77,7 +95,7 @@ class Environment:
             self._timer.cancel()
         if self._watch is not None and self._watch is not asyncio.current_task():
             self._watch.cancel()
-        await self.api.close()
+        await self._shut()
         if self.tail is not None and self.tail.is_idle:  # a run's own is read to its end
             self.tail.let_go()
         await self.cell.kill()
@@ -85,9 +103,11 @@ class Environment:
 
 @dataclass(slots=True)
 class Environments:
-    """Those that wait, the longest unused first, within `memory_mb` for them and the runs under way."""
+    """Those that wait, the longest unused first, within `memory_mb` for them and the runs under way. What is
+    left of it, cells may take that boot ahead of need."""
 
     memory_mb: int
+    pool: Pool | None = None
     idle_s: float = IDLE_S
     most: int = MOST
     _kept: list[Environment] = field(default_factory=list)
@@ -112,6 +132,7 @@ class Environments:
             package=invocation.package,
             runtime=runtime,
             limits=invocation.limits,
+            network=invocation.network,
             fingerprint=hashlib.blake2b(said, key=self._salt, digest_size=16).digest(),
         )
 
@@ -134,9 +155,15 @@ class Environments:
                 excess -= one.memory_mb
                 ending.append(self._evicted(one))
             await asyncio.gather(*ending)
+            self._leave_to_cells()
             yield
         finally:
             self._busy_mb -= wanted
+            self._leave_to_cells()
+
+    def _leave_to_cells(self) -> None:
+        if self.pool is not None:
+            self.pool.allow(self.memory_mb - self._busy_mb - sum(one.memory_mb for one in self._kept))
 
     async def take(self, key: WarmKey) -> Environment | None:
         """The one that was used last; it is the taker's. Those that this key replaces end."""

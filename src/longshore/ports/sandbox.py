@@ -16,11 +16,15 @@ A runtime that timed out or crashed gives way to another one: `clear` ─▶ `re
 import asyncio
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from longshore.domain.network import Address, Network, NetworkMode
+
+PLATFORM_PORT = 9002
+CLOSED = Network(NetworkMode.NONE)
 _SIGNAL_WORDS: Mapping[int, str] = {
     signal.SIGABRT: "aborted",
     signal.SIGBUS: "bus error",
@@ -39,8 +43,8 @@ class CellSpec:
 
     `runtime_root` is mounted at /var/lang (None: the interpreter lives in /usr), `runtime_dir` at
     /var/runtime, `package_dir` at /var/task, each file of `inputs` below /var/input; all read-only. /tmp and
-    /output take `disk_mb` MB each. `python` is the interpreter's path inside the cell. Only a cell that is
-    being prepared has no package.
+    /output take `disk_mb` MB each. `python` is the interpreter's path inside the cell. `network` is what it
+    reaches. Only a cell that is being prepared has no package.
     """
 
     runtime_root: Path | None
@@ -52,6 +56,7 @@ class CellSpec:
     memory_mb: int
     disk_mb: int
     pids: int
+    network: Network = CLOSED
 
     @property
     def frame(self) -> "Frame":
@@ -62,18 +67,24 @@ class CellSpec:
             runtime_dir=self.runtime_dir,
             disk_mb=self.disk_mb,
             pids=self.pids,
+            network=self.network,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What a cell is before it is anybody's; the fields mean what they mean in CellSpec."""
+    """What a cell is before it is anybody's; the fields mean what they mean in CellSpec.
+
+    A cell's network is laid while it boots and stays what it is: no cell ever reaches more than it did when
+    it had nobody's code.
+    """
 
     runtime_root: Path | None
     python: str
     runtime_dir: Path
     disk_mb: int
     pids: int
+    network: Network = CLOSED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +126,24 @@ class Cell(Protocol):
         ...
 
     @property
+    def platform(self) -> socket.socket:
+        """The same for the platform's API: 127.0.0.1:9002. Where the cell has no network of its own (mode
+        host, no walls) both have other ports, and the environment says which."""
+        ...
+
+    @property
+    def doors(self) -> Mapping[Address, socket.socket]:
+        """Listening sockets inside, by the pairs of the network's `allow` that they stand for: whoever
+        accepts there connects to the pair. Pairs that the cell reaches by itself have none. The cell closes
+        them."""
+        ...
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """What of its network it could not be given, a sentence each with what to do."""
+        ...
+
+    @property
     def stdout(self) -> int:
         """The reading end of the handler's standard output, a file descriptor that the cell closes."""
         ...
@@ -126,7 +155,8 @@ class Cell(Protocol):
 
     async def furnish(self, spec: CellSpec) -> None:
         """Make a prepared cell that of a task: its package, its inputs, its limits. Once, before `assign`.
-        Raises Unavailable when it cannot be; the cell is to be killed then."""
+        Raises Unavailable when it cannot be, or when its network is not what it would be today; the cell is
+        to be killed then."""
         ...
 
     async def assign(self, environment: Mapping[str, str], handler: str) -> None:
@@ -162,7 +192,7 @@ class Cell(Protocol):
 
     async def resume(self, inputs: Mapping[str, Path]) -> None:
         """Let it go on for another run, rested or not: with these inputs, an empty /output and usage that
-        counts from here. Raises Unavailable like `hold`."""
+        counts from here. Raises Unavailable like `furnish`."""
         ...
 
     async def clear(self) -> None:

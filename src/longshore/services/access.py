@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from longshore.domain.errors import Invalid, NotFound, Unauthenticated
-from longshore.domain.ids import ProjectId, TokenId, new_id
+from longshore.domain.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from longshore.domain.ids import ProjectId, RunId, TokenId, new_id
 from longshore.domain.names import checked
 from longshore.domain.project import Actor, Project, Role, Scope, Token, TokenKind
+from longshore.domain.run_token import opens, run_of
 from longshore.ports.clock import Clock
 from longshore.ports.store import Page, Store, Work
+from longshore.services.express import Express
 from longshore.services.remembered import Remembered
 
 PREFIX = "lsh_"
@@ -28,10 +30,15 @@ class AccessService:
     store: Store
     clock: Clock
     remembered: Remembered
+    express: Express | None = None
     _used: dict[TokenId, datetime] = field(default_factory=dict, repr=False)
 
     async def authenticate(self, value: str, *, kind: TokenKind = TokenKind.BEARER) -> Actor:
-        """Whose token this is; raises Unauthenticated for an unknown, expired or other kind of token."""
+        """Whose token this is; raises Unauthenticated for an unknown, expired or other kind of token. A run
+        calls with a bearer token of its own."""
+        run = run_of(value) if kind is TokenKind.BEARER else None
+        if run is not None:
+            return await self._run(run, value)
         now = self.clock.now()
         digest = _hash(value)
         token = await self.remembered.answer(("token", digest), lambda work: work.tokens.by_hash(digest))
@@ -44,6 +51,19 @@ class AccessService:
             self._used[token.id] = now
             await self.store.write(lambda work: work.tokens.used(token.id, now))
         return Actor(name=token.name, role=token.role, project_id=token.project_id)
+
+    async def _run(self, id: RunId, value: str) -> Actor:
+        over = Unauthenticated("this is no token of a run that is under way; a run's token ends with it")
+        if self.express is not None:
+            await self.express.settled(id)
+        try:
+            run = await self.store.read(lambda work: work.runs.get(None, id))
+        except NotFound:
+            raise over from None
+        if not opens(value, run):
+            raise over
+        name = f"run of {run.task_name}"
+        return Actor(name=name, role=Role.RUNNER, project_id=run.project_id, is_run=True)
 
     async def project(self, slug: str, actor: Actor) -> Project:
         """A project that the caller reaches; NotFound for any other, whether it exists or not."""
@@ -135,6 +155,7 @@ class AccessService:
 
     async def login_link(self, actor: Actor) -> tuple[str, datetime]:
         """A code that opens one browser session with the caller's own reach, once."""
+        _not_a_run(actor)
         token, value = await self._issue(
             actor.name, actor.role, actor.project_id, kind=TokenKind.LOGIN, lives=LOGIN_LINK_LIVES
         )
@@ -145,6 +166,7 @@ class AccessService:
         token = await self.store.read(lambda work: work.tokens.by_hash(_hash(value)))
         kind = token.kind if token and token.kind is TokenKind.LOGIN else TokenKind.BEARER
         actor = await self.authenticate(value, kind=kind)
+        _not_a_run(actor)
         if token and kind is TokenKind.LOGIN:
             await self.store.write(lambda work: work.tokens.remove(token.id))
         session, session_value = await self._issue(
@@ -179,6 +201,12 @@ class AccessService:
         )
         await self.store.write(lambda work: work.tokens.add(token))
         return token, value
+
+
+def _not_a_run(actor: Actor) -> None:
+    """What a run may do ends with it, so it makes nothing that would outlive it."""
+    if actor.is_run:
+        raise Forbidden("the token of a run opens no session")
 
 
 def _hash(value: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from longshore.domain.archive import Finding
-from longshore.domain.errors import Conflict
+from longshore.domain.errors import Conflict, Forbidden
 from longshore.domain.names import checked, checked_key
 from longshore.domain.package import RUNS_BUCKET, TASKS_BUCKET, Artifact, Bucket, Package
 from longshore.domain.project import Actor, Project
@@ -50,6 +50,7 @@ class BucketService:
         checked_key(key)
         _writable(bucket)
         if bucket == TASKS_BUCKET:
+            _not_by_a_run(actor)
             return await self._put_package(project, key, stream, actor=actor)
         async with self.blobs.stage(stream, limit=MAX_OBJECT_BYTES) as staged:
             await self.blobs.keep(staged)
@@ -79,6 +80,7 @@ class BucketService:
                 users = work.tasks.using_package(project.id, key)
                 followers = [task for task in users if task.package != package.digest]
                 for task in followers:
+                    task.check_may_save(actor, before=task)
                     work.tasks.update(_with_package(task, package))
                 return tuple(task.name for task in followers)
 
@@ -138,6 +140,11 @@ class BucketService:
 def _writable(bucket: str) -> None:
     if bucket == RUNS_BUCKET:
         raise Conflict("bucket runs holds what runs left behind; only the platform writes it")
+
+
+def _not_by_a_run(actor: Actor) -> None:
+    if actor.is_run:
+        raise Forbidden("a run's token puts no packages into bucket tasks; that takes the role editor")
 
 
 def _with_package(task: Task, package: Package) -> Revision:

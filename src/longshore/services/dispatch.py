@@ -364,6 +364,7 @@ def _invocation(run: Run, task: Task, slug: str, values: Mapping[str, Plaintext]
         limits=run.limits,
         success=task.success,
         reuse=task.reuse,
+        network=task.reach,
         environment=environment,
         inputs=run.inputs,
         masks=tuple(value.reveal() for value in values.values()),

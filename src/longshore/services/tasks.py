@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from longshore.domain.archive import Finding
 from longshore.domain.errors import Conflict, NotFound
 from longshore.domain.ids import TaskId, new_id
+from longshore.domain.network import NetworkMode, checked_allow
 from longshore.domain.package import TASKS_BUCKET, Package
 from longshore.domain.parameters import Parameter, trim
 from longshore.domain.project import Actor, Project
@@ -35,6 +36,8 @@ class TaskDraft:
     success: SuccessRule = SuccessRule.STATUS_CODE
     on_lost: OnLost = OnLost.GIVE_UP
     reuse: Reuse = Reuse.AUTO
+    network: NetworkMode = NetworkMode.EGRESS
+    allow: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,8 @@ class TaskChanges:
     success: SuccessRule | None = None
     on_lost: OnLost | None = None
     reuse: Reuse | None = None
+    network: NetworkMode | None = None
+    allow: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +98,13 @@ class TaskService:
             success=draft.success,
             on_lost=draft.on_lost,
             reuse=draft.reuse,
+            network=draft.network,
+            allow=checked_allow(draft.allow),
             created_at=now,
             updated_at=now,
             updated_by=actor.name,
         ).checked()
+        task.check_may_save(actor)
         revision = Revision(task=task, at=now, by=actor.name, why="created")
         await self.store.write(lambda work: work.tasks.add(revision))
         return await self._saved(task, trimmed_notices(draft.parameters, given))
@@ -119,6 +127,8 @@ class TaskService:
                 success=changes.success or task.success,
                 on_lost=changes.on_lost or task.on_lost,
                 reuse=changes.reuse or task.reuse,
+                network=changes.network or task.network,
+                allow=task.allow if changes.allow is None else checked_allow(changes.allow),
             )
             if package is None:
                 return changed
@@ -188,6 +198,7 @@ class TaskService:
             changed = replace(
                 apply(task), revision=task.revision + 1, updated_at=now, updated_by=actor.name
             ).checked()
+            changed.check_may_save(actor, before=task)
             work.tasks.update(Revision(task=changed, at=now, by=actor.name, why=why))
             return changed
 

@@ -14,27 +14,33 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from longshore.adapters.sandbox import slots
+from longshore.adapters.sandbox import slots, wires
 from longshore.adapters.sandbox.cell import LiveCell
 from longshore.adapters.sandbox.cgroups import Group
+from longshore.adapters.sandbox.control import Ready
+from longshore.adapters.sandbox.egress import Lookout
 from longshore.adapters.sandbox.home import Home
 from longshore.adapters.sandbox.launch import Doors, Plan, joining, launch
 from longshore.adapters.sandbox.limits import Bounds, made, quota
+from longshore.adapters.sandbox.names import written
 from longshore.adapters.sandbox.rooms import BOOTSTRAP, GID, LANG, UID, mounts, system
 from longshore.adapters.sandbox.slots import Slot
 from longshore.adapters.sandbox.trouble import explained
 from longshore.adapters.sandbox.var import Copies, Var
 from longshore.adapters.sandbox.watch import Watch
+from longshore.adapters.sandbox.wires import Wires, Wiring
 from longshore.domain.errors import Unavailable
-from longshore.ports.sandbox import Cell, CellSpec, Frame, Isolation
+from longshore.domain.network import NetworkMode
+from longshore.ports.sandbox import PLATFORM_PORT, Cell, CellSpec, Frame, Isolation
 
 CHECK_TIMEOUT_S = 30
 PREPARING_CPUS, PREPARING_MB = 1.0, 128
 WALLS = (
     *("--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
-    *("--unshare-net", "--unshare-cgroup-try", "--uid", str(UID), "--gid", str(GID)),
+    *("--unshare-cgroup-try", "--uid", str(UID), "--gid", str(GID)),
     *("--hostname", "task", "--new-session", "--die-with-parent", "--cap-drop", "ALL"),
 )
+OWN_NETWORK = ("--unshare-net",)
 
 
 class Bubblewrap:
@@ -47,6 +53,7 @@ class Bubblewrap:
         self._bounds = Bounds(home.groups.controllers, walls=True)
         self._watch = Watch()
         self._copies = Copies(home.copies)
+        self._lookout = Lookout()
         self._live: set[LiveCell] = set()
 
     @property
@@ -68,6 +75,7 @@ class Bubblewrap:
             package_dir=None,
             disk_mb=frame.disk_mb,
             pids=frame.pids,
+            network=frame.network,
             cpus=PREPARING_CPUS,
             memory_mb=PREPARING_MB,
         )
@@ -80,6 +88,7 @@ class Bubblewrap:
         return cell
 
     async def _launch(self, spec: CellSpec) -> LiveCell:
+        wiring = await wires.planned(spec.network, self._lookout.now())
         with contextlib.ExitStack() as undo:
             slot = slots.take()
             if slot is not None:
@@ -90,7 +99,7 @@ class Bubblewrap:
             var = Var(self._home.cells / name)
             undo.callback(var.remove)
             furnished(var, spec)
-            plan = self._plan(spec, slot, group, var)
+            plan = self._plan(spec, slot, group, var, wiring)
             undo.pop_all()
         cell = await launch(plan, self._watch)
         self._live = {one for one in self._live if not one.is_over} | {cell}
@@ -98,7 +107,7 @@ class Bubblewrap:
 
     async def close(self) -> None:
         """Cells first, then what they stood on."""
-        await asyncio.gather(*(cell.kill() for cell in self._live))
+        await asyncio.gather(*(cell.gone() for cell in self._live))
         self._live.clear()
         await self._watch.close()
         await asyncio.to_thread(self._home.close)
@@ -126,8 +135,9 @@ class Bubblewrap:
         try:
             with self._home.filter.open("rb") as filter_file:
                 number = filter_file.fileno()
-                inside = [*WALLS, *system(self._home.etc), "--remount-ro", "/", "--seccomp", str(number)]
-                command = [*slots.drop(slot, self._setpriv), self._bwrap, *inside, "--", _true()]
+                walls = [*WALLS, *OWN_NETWORK, *system(self._home.etc), "--remount-ro", "/"]
+                inside = [*walls, "--seccomp", str(number), "--", _true()]
+                command = [*slots.drop(slot, self._setpriv), self._bwrap, *inside]
                 done = subprocess.run(
                     command,
                     env={},
@@ -146,10 +156,9 @@ class Bubblewrap:
         if done.returncode:
             raise Unavailable(explained(done.stderr.decode("utf-8", "replace").strip()))
 
-    def _plan(self, spec: CellSpec, slot: Slot | None, group: Group, var: Var) -> Plan:
-        home = self._home
-        room = mounts(spec.frame, spec.package_dir, var=var.at, bootstrap=home.bootstrap, etc=home.etc)
-        room += ["--chdir", "/" if spec.package_dir is None else "/var/task"]
+    def _plan(self, spec: CellSpec, slot: Slot | None, group: Group, var: Var, wiring: Wiring) -> Plan:
+        is_open = spec.network.mode is NetworkMode.HOST
+        walls = [*WALLS, *(() if is_open else OWN_NETWORK), *self._room(spec, var, wiring)]
         before = slots.drop(slot, self._setpriv)
         moved_in: list[Path] = []
 
@@ -157,10 +166,16 @@ class Bubblewrap:
             numbers = ["--seccomp", str(doors.filter), "--info-fd", str(doors.info)]
             library = ["--setenv", "LD_LIBRARY_PATH", f"{LANG}/lib"] if spec.runtime_root else []
             inside = ["--", *launcher(spec, doors.control), *self._bounds.words(spec.frame)]
-            return joining(group, [*before, self._bwrap, *WALLS, *room, *library, *numbers, *inside])
+            return joining(group, [*before, self._bwrap, *walls, *library, *numbers, *inside])
 
         async def furnish(wanted: CellSpec) -> None:
             moved_in.append(await self._move_in(var, slots.within_reach(wanted)))
+
+        async def connect(pid: int | None) -> Wires:
+            laid = await wires.connect(pid, wiring, slot=slot, setpriv=self._setpriv)
+            if laid.trouble:
+                self._lookout.failed(laid.trouble)
+            return laid
 
         def let_go() -> None:
             for package in moved_in:
@@ -174,14 +189,29 @@ class Bubblewrap:
             furnish=furnish if spec.package_dir is None else None,
             lay=var.lay,
             walls=True,
-            filter=home.filter,
+            filter=self._home.filter,
             group=group,
             spec=spec,
-            dress=_as_it_is,
+            dress=_where_it_is if is_open else _as_it_is,
             explain=explained,
             stragglers=list,
             let_go=let_go,
+            connect=connect,
+            is_current=lambda: wiring.outlook in (None, self._lookout.now()),
         )
+
+    def _room(self, spec: CellSpec, var: Var, wiring: Wiring) -> list[str]:
+        home = self._home
+        names = written(var.names, spec.network, wiring)
+        room = mounts(
+            spec.frame,
+            spec.package_dir,
+            var=var.at,
+            bootstrap=home.bootstrap,
+            etc=home.etc,
+            names=names,
+        )
+        return [*room, "--chdir", "/" if spec.package_dir is None else "/var/task"]
 
 
 def furnished(var: Var, spec: CellSpec) -> None:
@@ -194,8 +224,11 @@ def furnished(var: Var, spec: CellSpec) -> None:
 
 
 def launcher(spec: CellSpec, control: int) -> list[str]:
-    """The launcher's words inside; it limits itself, and with it all that it starts."""
-    words = [spec.python, "-I", "-S", f"{BOOTSTRAP}/launcher.py", f"control={control}", "port=9001"]
+    """The launcher's words inside; it limits itself, and with it all that it starts. On the host's network
+    it takes whatever ports are free."""
+    is_open = spec.network.mode is NetworkMode.HOST
+    words = [spec.python, "-I", "-S", f"{BOOTSTRAP}/launcher.py", f"control={control}"]
+    words += ["port=0", "platform=0"] if is_open else ["port=9001", f"platform={PLATFORM_PORT}"]
     return [*words, "output=/output", "adopt=0"]
 
 
@@ -209,8 +242,12 @@ def programs() -> tuple[str, str]:
     return bwrap, setpriv or ""
 
 
-def _as_it_is(environment: Mapping[str, str], _: int) -> Mapping[str, str]:
+def _as_it_is(environment: Mapping[str, str], _: Ready) -> Mapping[str, str]:
     return environment
+
+
+def _where_it_is(environment: Mapping[str, str], ready: Ready) -> Mapping[str, str]:
+    return {**environment, **ready.addresses()}
 
 
 def _true() -> str:

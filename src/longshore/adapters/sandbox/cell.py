@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from longshore.adapters.sandbox import doors, kin
+from longshore.adapters.sandbox import kin, leavings
 from longshore.adapters.sandbox.cgroups import Group, Quota, kill_all
 from longshore.adapters.sandbox.child import Child
 from longshore.adapters.sandbox.control import Control, Ready
@@ -23,7 +23,9 @@ from longshore.adapters.sandbox.limits import quota
 from longshore.adapters.sandbox.meter import Meter
 from longshore.adapters.sandbox.sweeping import empty
 from longshore.adapters.sandbox.watch import Watch
+from longshore.adapters.sandbox.wires import Wires
 from longshore.domain.errors import Unavailable
+from longshore.domain.network import Address
 from longshore.ports.sandbox import CellSpec, CellUsage, Exit
 
 GRACE_S = 0.4
@@ -58,8 +60,8 @@ class Body:
     `own_processes` is how many there are while a handler has started none; `stragglers` finds processes that
     left the family, where that is possible; `dress` puts the real places of this cell into an environment;
     `furnish` brings a package and inputs into a cell that started without, `lay` exchanges the inputs;
-    `quota` is what its group was made with;
-    `let_go` runs when all is over."""
+    `quota` is what its group was made with; `is_current` says whether a network that was laid now would be
+    the same; `let_go` runs when all is over."""
 
     child: Child
     control: Control
@@ -69,11 +71,13 @@ class Body:
     stderr: int
     first: First | None
     own_processes: int
-    dress: Callable[[Mapping[str, str], int], Mapping[str, str]]
     furnish: Callable[[CellSpec], Awaitable[None]] | None
     lay: Callable[[Mapping[str, Path]], None]
+    dress: Callable[[Mapping[str, str], Ready], Mapping[str, str]]
     stragglers: Callable[[], Sequence[int]]
+    is_current: Callable[[], bool]
     let_go: Callable[[], None]
+    wires: Wires
 
 
 class LiveCell:
@@ -97,12 +101,33 @@ class LiveCell:
     @property
     def is_over(self) -> bool:
         """Whether everything has been let go."""
-        return self._killed is not None and self._killed.done()
+        pasta = self._body.wires.pasta
+        return self._killed is not None and self._killed.done() and (pasta is None or pasta.ended.done())
+
+    async def gone(self) -> None:
+        """Kill it and wait until everything has been let go."""
+        await self.kill()
+        await self._body.wires.gone()
 
     @property
     def runtime_api(self) -> socket.socket:
         """The door that the launcher has opened inside."""
         return self._ready.runtime_api
+
+    @property
+    def platform(self) -> socket.socket:
+        """The second door that the launcher has opened inside."""
+        return self._ready.platform
+
+    @property
+    def doors(self) -> Mapping[Address, socket.socket]:
+        """Those that were laid for pairs that the cell does not reach by itself."""
+        return self._body.wires.doors
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """What could not be laid."""
+        return self._body.wires.notices
 
     @property
     def stdout(self) -> int:
@@ -115,8 +140,9 @@ class LiveCell:
         return self._body.stderr
 
     async def prepare(self, environment: Mapping[str, str]) -> None:
-        """Have the runtime started before it is known for whom; what it takes until then is nobody's."""
-        await self._body.control.prepare(environment)
+        """Have the runtime started before it is known for whom; what it takes until then is nobody's. Its
+        client notes where the Runtime API is as soon as it is imported."""
+        await self._body.control.prepare(self._dressed(environment))
         if not await self._body.control.prepared:
             raise Unavailable("the sandbox's runtime did not start ahead of its task")
 
@@ -124,6 +150,7 @@ class LiveCell:
         """Limits first: what a package brings must fit into them."""
         if self._assigned or self._killed is not None or self._body.furnish is None:
             raise Unavailable("only a sandbox that was prepared takes a package")
+        self._check_network()
         try:
             self._quota = quota(spec)
             self._body.group.limit(self._quota)
@@ -142,7 +169,7 @@ class LiveCell:
         await self._body.control.start(self._dressed(environment), handler)
 
     def _dressed(self, environment: Mapping[str, str]) -> Mapping[str, str]:
-        return self._body.dress(environment, self._ready.runtime_api.getsockname()[1])
+        return self._body.dress(environment, self._ready)
 
     @property
     def exit(self) -> "asyncio.Future[Exit]":
@@ -197,6 +224,7 @@ class LiveCell:
         """What a handler has left is put away while it cannot interfere."""
         if self._killed is not None or self._exit.done() or self._is_clear:
             raise Unavailable("the sandbox has ended")
+        self._check_network()
         try:
             if not self._is_tidy:
                 await empty(self._ready.output)
@@ -210,6 +238,10 @@ class LiveCell:
         self._meter.begin_again()
         self._thaw()
         self._watch.add(self)
+
+    def _check_network(self) -> None:
+        if not (self._body.wires.is_whole and self._body.is_current()):
+            raise Unavailable("the sandbox's network is not the one that the machine has now")
 
     def _thaw(self) -> None:
         if self._resting:
@@ -242,9 +274,10 @@ class LiveCell:
         if not self._is_clear or self._killed is not None:
             raise Unavailable("the sandbox has ended")
         try:
-            doors.turn_away(self._ready.runtime_api)
-            doors.drain(self._body.stdout)
-            doors.drain(self._body.stderr)
+            for door in (self._ready.runtime_api, self._ready.platform, *self._body.wires.doors.values()):
+                leavings.turn_away(door)
+            leavings.drain(self._body.stdout)
+            leavings.drain(self._body.stderr)
             self._body.group.limit(self._quota)
             await empty(self._ready.output)
             self._body.lay({})
@@ -256,7 +289,7 @@ class LiveCell:
         self._is_tidy, self._is_first = True, environment is None
         self._meter.begin_anew()
         if environment is not None:
-            await self.prepare(self._dressed(environment))
+            await self.prepare(environment)
 
     async def terminate(self) -> None:
         """By the launcher, which knows the runtime's process."""
@@ -307,6 +340,7 @@ class LiveCell:
             await self._until_nobody_is_left()
             await self._exit
         finally:
+            self._body.wires.cut()
             self._let_go()
 
     def _end_processes(self) -> None:
@@ -348,8 +382,13 @@ class LiveCell:
     def _let_go(self) -> None:
         self._body.control.close()
         self._ready.runtime_api.close()
+        self._ready.platform.close()
         for number in (self._ready.output, self._body.stdout, self._body.stderr):
             os.close(number)
         if self._body.first is not None:
             self._body.first.close()
-        self._body.let_go()
+        pasta = self._body.wires.pasta
+        if pasta is None:
+            self._body.let_go()
+        else:
+            pasta.ended.add_done_callback(lambda _: self._body.let_go())

@@ -173,9 +173,9 @@ def write(path: Path, text: str) -> None:
         os.close(number)
 
 
-def entry(path: str, name: str) -> int | None:
+def entry(content: bytes, name: str) -> int | None:
     """The number of one line in a control file of lines `name number`; None when it is not there."""
-    text = b"\n" + kin.content(path)
+    text = b"\n" + content
     at = text.find(b"\n%s " % name.encode())
     words = text[at + 1 :].split(None, 2) if at >= 0 else []
     return int(words[1]) if len(words) > 1 and words[1].isdigit() else None

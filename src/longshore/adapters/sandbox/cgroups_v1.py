@@ -4,9 +4,10 @@
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from longshore.adapters.sandbox import kin
 from longshore.adapters.sandbox.cgroups import (
     PERIOD_US,
     Group,
@@ -27,6 +28,7 @@ class GroupV1:
     """One cell's group in each tree."""
 
     at: Mapping[str, Path]
+    files: kin.Kept = field(default_factory=kin.Kept)
 
     def joining(self) -> Sequence[Path]:
         """One file a tree."""
@@ -57,23 +59,24 @@ class GroupV1:
         """`rss` here is anonymous memory alone, whatever its name says."""
         if "memory" not in self.at:
             return None
-        return entry(f"{self.at['memory']}/memory.stat", "rss") or 0
+        return entry(self.files.content(f"{self.at['memory']}/memory.stat"), "rss") or 0
 
     def cpu_ms(self) -> float | None:
         """In steps of nanoseconds."""
         if "cpuacct" not in self.at:
             return None
-        return sum(numbers(f"{self.at['cpuacct']}/cpuacct.usage")) / 1e6
+        return int(self.files.content(f"{self.at['cpuacct']}/cpuacct.usage") or 0) / 1e6
 
     def oom_kills(self) -> int:
         """Counted since Linux 4.13."""
         if "memory" not in self.at:
             return 0
-        return entry(f"{self.at['memory']}/memory.oom_control", "oom_kill") or 0
+        return entry(self.files.content(f"{self.at['memory']}/memory.oom_control"), "oom_kill") or 0
 
     def processes(self) -> list[int] | None:
         """Everybody is in every tree."""
-        return numbers(f"{next(iter(self.at.values()))}/cgroup.procs")
+        found = self.files.content(f"{next(iter(self.at.values()))}/cgroup.procs")
+        return [int(word) for word in found.split()]
 
     def hurry(self) -> None:
         """No quota any more."""
@@ -94,6 +97,7 @@ class GroupV1:
 
     def remove(self) -> bool:
         """Trees are independent: what is empty goes."""
+        self.files.close()
         for directory in set(self.at.values()):
             with contextlib.suppress(OSError):
                 directory.rmdir()

@@ -4,9 +4,10 @@
 import contextlib
 import errno
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from longshore.adapters.sandbox import kin
 from longshore.adapters.sandbox.cgroups import (
     PERIOD_US,
     Group,
@@ -28,6 +29,7 @@ class GroupV2:
 
     at: Path
     controllers: frozenset[str]
+    files: kin.Kept = field(default_factory=kin.Kept)
 
     def joining(self) -> Sequence[Path]:
         """The one file."""
@@ -44,7 +46,7 @@ class GroupV2:
 
     def is_frozen(self) -> bool:
         """The kernel says so when the last one has come to rest."""
-        return entry(f"{self.at}/cgroup.events", "frozen") == 1
+        return entry(self.files.content(f"{self.at}/cgroup.events"), "frozen") == 1
 
     def thaw(self) -> None:
         """Harmless when nobody is held."""
@@ -53,20 +55,22 @@ class GroupV2:
 
     def anonymous(self) -> int | None:
         """Without tmpfs, which counts as shmem."""
-        return entry(f"{self.at}/memory.stat", "anon") or 0 if "memory" in self.controllers else None
+        if "memory" not in self.controllers:
+            return None
+        return entry(self.files.content(f"{self.at}/memory.stat"), "anon") or 0
 
     def cpu_ms(self) -> float | None:
         """Counted in every group, also without the controller."""
-        usage = entry(f"{self.at}/cpu.stat", "usage_usec")
+        usage = entry(self.files.content(f"{self.at}/cpu.stat"), "usage_usec")
         return None if usage is None else usage / 1000
 
     def oom_kills(self) -> int:
         """Here and below."""
-        return entry(f"{self.at}/memory.events", "oom_kill") or 0
+        return entry(self.files.content(f"{self.at}/memory.events"), "oom_kill") or 0
 
     def processes(self) -> list[int] | None:
         """Who is in."""
-        return numbers(f"{self.at}/cgroup.procs")
+        return [int(word) for word in self.files.content(f"{self.at}/cgroup.procs").split()]
 
     def hurry(self) -> None:
         """No quota any more."""
@@ -86,6 +90,7 @@ class GroupV2:
 
     def remove(self) -> bool:
         """Only an empty one goes."""
+        self.files.close()
         with contextlib.suppress(OSError):
             self.at.rmdir()
         return not self.at.exists()

@@ -20,10 +20,19 @@ SEND_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What a launcher hands over: the door of its Runtime API and the directory of /output."""
+    """What a launcher hands over: the doors of its Runtime API and the platform, the directory of /output."""
 
     runtime_api: socket.socket
+    platform: socket.socket
     output: int
+
+    def addresses(self) -> Mapping[str, str]:
+        """Variables that say where the doors are, for cells whose doors are anywhere."""
+        runtime_api, platform = (door.getsockname()[1] for door in (self.runtime_api, self.platform))
+        return {
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime_api}",
+            "LONGSHORE_URL": f"http://127.0.0.1:{platform}",
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +128,10 @@ class Control:
     def _receive(self) -> bytes:
         if self.ready.done():
             return self._end.recv(LONGEST_FRAME)
-        data, numbers, _, _ = socket.recv_fds(self._end, LONGEST_FRAME, 2)
-        if len(numbers) == 2:
-            self.ready.set_result(Ready(socket.socket(fileno=numbers[0]), numbers[1]))
+        data, numbers, _, _ = socket.recv_fds(self._end, LONGEST_FRAME, 3)
+        if len(numbers) == 3:
+            runtime_api, platform = (socket.socket(fileno=number) for number in numbers[:2])
+            self.ready.set_result(Ready(runtime_api, platform, numbers[2]))
         else:
             for number in numbers:
                 os.close(number)

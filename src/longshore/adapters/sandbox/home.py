@@ -17,11 +17,11 @@ import importlib.resources
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from longshore.adapters.sandbox import kin
+from longshore.adapters.sandbox import claims, kin
 from longshore.adapters.sandbox.cgroups import Groups, kill_all, sweep_all
 from longshore.adapters.sandbox.cgroups_found import open_groups
 from longshore.adapters.sandbox.rooms import write_etc
@@ -29,6 +29,7 @@ from longshore.adapters.sandbox.seccomp import program, this_machine
 from longshore.adapters.sandbox.slots import reachable
 from longshore.domain.errors import OutOfSpace, Unavailable
 
+CLAIM_TRIES = 5
 BOOTSTRAP = ("launcher.py", "python.py")
 
 
@@ -38,6 +39,7 @@ class Home:
 
     at: Path
     groups: Groups
+    _claims: Sequence[int]
     _lock: int
     _count: int = field(default=0)
 
@@ -76,6 +78,7 @@ class Home:
         if self._lock < 0:
             return
         self.groups.close()
+        claims.let_go(self._claims)
         remove_tree(self.at)
         os.close(self._lock)
         self._lock = -1
@@ -116,7 +119,7 @@ def _settle(at: Path) -> Home:
     at.mkdir(mode=0o711)
     lock = os.open(at / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    groups = open_groups(at.name)
+    groups, claimed = _groups()
     try:
         (at / "groups").write_text("".join(f"{place}\n" for place in groups.places), encoding="utf-8")
         (at / "cells").mkdir(mode=0o711)
@@ -132,10 +135,24 @@ def _settle(at: Path) -> Home:
             path.chmod(0o755 if path.name == "bootstrap" else 0o711)
     except BaseException:
         groups.close()
+        claims.let_go(claimed)
         os.close(lock)
         remove_tree(at)
         raise
-    return Home(at, groups, lock)
+    return Home(at, groups, claimed, lock)
+
+
+def _groups() -> tuple[Groups, Sequence[int]]:
+    """Our own, held, and nobody's beside them. Another server that is starting may have taken them for left
+    over in between."""
+    for _ in range(CLAIM_TRIES):
+        groups = open_groups(f"{claims.PREFIX}{secrets.token_hex(6)}")
+        with contextlib.suppress(FileNotFoundError):
+            claimed = claims.claim(groups.places)
+            claims.sweep_unclaimed({place.parent for place in groups.places})
+            return groups, claimed
+        groups.close()
+    raise Unavailable("the sandboxes' control groups are removed by somebody as soon as they are made")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from longshore.adapters.sandbox.child import Child
 from longshore.adapters.sandbox.control import Control, Ready
 from longshore.adapters.sandbox.limits import quota
 from longshore.adapters.sandbox.watch import Watch
+from longshore.adapters.sandbox.wires import Wires
 from longshore.domain.errors import Unavailable
 from longshore.ports.sandbox import CellSpec
 
@@ -27,7 +29,7 @@ WITHOUT_WALLS = 2  # the launcher and the runtime
 WITH_WALLS = 2 + WITHOUT_WALLS  # and bwrap, outside and as the first process inside
 _MB = 2**20
 _JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 1; shift; done; shift; unset PWD OLDPWD; exec "$@"'
-_FIRST_PROCESS = re.compile(rb'"child-pid"\s*:\s*(\d+)')
+_FIRST_PROCESS = re.compile(rb'"child-pid"\s*:\s*(\d+)\D')
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +50,22 @@ class Doors:
 class Plan:
     """What to start and what comes with it. `explain` turns what was said on stderr into a sentence;
     `walls`: it is bwrap that is started, which takes the filter and says who its first process is;
-    `furnish` and `lay` as in Body."""
+    `connect` lays its network, beside its boot, once that process is known;
+    `furnish`, `lay` and `is_current` as in Body."""
 
     command: Callable[[Doors], Sequence[str]]
     walls: bool
     filter: Path
     group: Group
     spec: CellSpec
-    dress: Callable[[Mapping[str, str], int], Mapping[str, str]]
+    dress: Callable[[Mapping[str, str], Ready], Mapping[str, str]]
     explain: Callable[[str], str]
     furnish: Callable[[CellSpec], Awaitable[None]] | None
     lay: Callable[[Mapping[str, Path]], None]
     stragglers: Callable[[], Sequence[int]]
     let_go: Callable[[], None]
+    connect: Callable[[int | None], Awaitable[Wires]]
+    is_current: Callable[[], bool] = lambda: True
     cwd: str = "/"
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -76,6 +81,8 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
     mine: list[int] = []
     control: Control | None = None
     child: Child | None = None
+    first: First | None = None
+    connecting: asyncio.Task[Wires] | None = None
     try:
         with contextlib.ExitStack() as theirs:
             inside = _doors(plan, mine, theirs)
@@ -89,7 +96,10 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
                 environment=plan.environment,
                 cwd=plan.cwd,
             )
+        first = await _first_process(mine[0], child) if plan.walls else None
+        connecting = asyncio.ensure_future(plan.connect(first.pid if first else None))
         ready = await _ready(control, child, plan, mine[2])
+        wires = await connecting
         body = Body(
             child=child,
             control=control,
@@ -97,11 +107,13 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
             quota=quota(plan.spec),
             stdout=mine[1],
             stderr=mine[2],
-            first=_first_process(mine[0]),
+            first=first,
             own_processes=WITH_WALLS if plan.walls else WITHOUT_WALLS,
+            wires=wires,
             dress=plan.dress,
             furnish=plan.furnish,
             lay=plan.lay,
+            is_current=plan.is_current,
             stragglers=plan.stragglers,
             let_go=plan.let_go,
         )
@@ -109,7 +121,7 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
         os.close(mine[0])
         return cell
     except BaseException:
-        await asyncio.shield(_undo(plan, child, control, mine))
+        await asyncio.shield(_undo(plan, child, control, mine, first, connecting))
         raise
 
 
@@ -147,11 +159,20 @@ async def _ready(control: Control, child: Child, plan: Plan, stderr: int) -> Rea
     return ready
 
 
-def _first_process(info: int) -> First | None:
-    """From what bwrap has said by now: all of it, for the launcher inside has spoken already."""
-    found = _FIRST_PROCESS.search(_read(info))
-    with contextlib.suppress(ProcessLookupError):
-        return First(int(found[1]), os.pidfd_open(int(found[1]))) if found else None
+async def _first_process(info: int, child: Child) -> First | None:
+    """The namespace's first process, as soon as bwrap says which it is; in pieces, if it likes."""
+    said = b""
+    until = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < until:
+        is_over = child.ended.done()
+        said += _read(info)
+        if found := _FIRST_PROCESS.search(said):
+            with contextlib.suppress(ProcessLookupError):
+                return First(int(found[1]), os.pidfd_open(int(found[1])))
+            return None
+        if is_over:
+            break
+        await asyncio.sleep(0.001)
     return None
 
 
@@ -161,15 +182,31 @@ def _read(number: int) -> bytes:
     return b""
 
 
-async def _undo(plan: Plan, child: Child | None, control: Control | None, mine: Sequence[int]) -> None:
+async def _undo(
+    plan: Plan,
+    child: Child | None,
+    control: Control | None,
+    mine: Sequence[int],
+    first: First | None,
+    connecting: "asyncio.Task[Wires] | None",
+) -> None:
+    if connecting is not None:
+        connecting.cancel()
+        [wires] = await asyncio.gather(connecting, return_exceptions=True)
+        if isinstance(wires, Wires):
+            wires.cut()
+            await wires.gone()
     if control is not None:
         ready = control.ready.result() if control.ready.done() else None
         if ready is not None:
             ready.runtime_api.close()
+            ready.platform.close()
             os.close(ready.output)
         control.close()
     if child is not None:
         await _end(child, plan.group)
+    if first is not None:
+        first.close()
     for number in mine:
         os.close(number)
     for _ in range(400):

@@ -24,6 +24,7 @@ class Meter:
     _cpu_ms: float = 0.0
     _cpu_before: float = 0.0
     _biggest: int | None = None
+    _known: tuple[int, ...] = ()
 
     @property
     def usage(self) -> CellUsage:
@@ -56,8 +57,13 @@ class Meter:
     def measure(self) -> None:
         """Everything, for whoever asks."""
         self.over_limit()
-        peaks = kin.peaks(self.processes()[:ENOUGH])
-        self._biggest = max(peaks, key=peaks.__getitem__, default=None)
+        alive = tuple(self.processes()[:ENOUGH])
+        if alive != self._known or self._biggest is None:
+            self._known = alive
+            peaks = kin.peaks(alive)
+            self._biggest = max(peaks, key=peaks.__getitem__, default=None)
+        else:  # nobody has come or gone, and the others wait: only who was the biggest can have grown
+            peaks = kin.peaks([self._biggest])
         self.seen(max(peaks.values(), default=0))
         self._cpu_ms = max(self._cpu_ms, self._measure_cpu())
 

@@ -3,14 +3,13 @@
 
 import asyncio
 import os
-import shutil
-import stat
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from longshore.adapters.sandbox import egress
 from longshore.adapters.sandbox.bubblewrap import Bubblewrap, programs
 from longshore.adapters.sandbox.cgroups import Groups
 from longshore.adapters.sandbox.home import open_home
@@ -19,7 +18,6 @@ from longshore.adapters.sandbox.seccomp import this_machine
 from longshore.adapters.sandbox.trouble import namespaces_closed
 from longshore.domain.errors import Unavailable
 
-_TUN = Path("/dev/net/tun")
 _ACTIONS = Path("/proc/sys/kernel/seccomp/actions_avail")
 
 
@@ -35,7 +33,7 @@ class Probe:
 async def probe() -> Sequence[Probe]:
     """Look at everything; puts up real walls once to see whether they stand."""
     walls, groups = await _walls()
-    return (walls, _user_namespaces(walls), _seccomp(), groups, _pasta(), _tun())
+    return (walls, _user_namespaces(walls), _seccomp(), groups, _egress())
 
 
 async def _walls() -> tuple[Probe, Probe]:
@@ -89,18 +87,8 @@ def _control_groups(groups: Groups) -> Probe:
     return Probe(name="control groups", ok=None, words=f"{'; '.join(lacking)}; to change that, {advice}")
 
 
-def _pasta() -> Probe:
-    if shutil.which("pasta"):
-        return Probe(name="pasta", ok=True, words="installed, for outbound network from sandboxes")
-    words = "not installed: sandboxes have no outbound network; install it with: apt-get install passt"
-    return Probe(name="pasta", ok=None, words=words)
-
-
-def _tun() -> Probe:
-    if not _TUN.exists():
-        words = "missing: no outbound network; run: modprobe tun (docker: --device /dev/net/tun)"
-        return Probe(name="/dev/net/tun", ok=None, words=words)
-    if _TUN.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH) != stat.S_IROTH | stat.S_IWOTH:
-        words = "closed to sandbox users: no outbound network from sandboxes; run: chmod 0666 /dev/net/tun"
-        return Probe(name="/dev/net/tun", ok=None, words=words)
-    return Probe(name="/dev/net/tun", ok=True, words="open to sandbox users")
+def _egress() -> Probe:
+    why = egress.missing()
+    if why is None:
+        return Probe(name="outbound network", ok=True, words="pasta is installed, /dev/net/tun is open to it")
+    return Probe(name="outbound network", ok=None, words=f"sandboxes have none: {why}")

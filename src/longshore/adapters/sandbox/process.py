@@ -17,13 +17,16 @@ from pathlib import Path, PurePosixPath
 from longshore.adapters.sandbox import kin, slots
 from longshore.adapters.sandbox.cell import LiveCell
 from longshore.adapters.sandbox.cgroups import Group
+from longshore.adapters.sandbox.control import Ready
 from longshore.adapters.sandbox.home import Home, remove_tree
 from longshore.adapters.sandbox.launch import Doors, Plan, joining, launch
 from longshore.adapters.sandbox.limits import Bounds, made, quota
 from longshore.adapters.sandbox.rooms import LANG, checked_name
 from longshore.adapters.sandbox.slots import Slot
 from longshore.adapters.sandbox.watch import Watch
+from longshore.adapters.sandbox.wires import Wires
 from longshore.domain.errors import Unavailable
+from longshore.domain.network import NetworkMode
 from longshore.ports.sandbox import Cell, CellSpec, Frame, Isolation
 
 
@@ -71,11 +74,11 @@ class Places:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(source.resolve())
 
-    def dress(self, environment: Mapping[str, str], port: int) -> Mapping[str, str]:
+    def dress(self, environment: Mapping[str, str], ready: Ready) -> Mapping[str, str]:
         """The same variables with real places."""
         tmp = str(self.at / "tmp")
         real = {
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
+            **ready.addresses(),
             "LAMBDA_TASK_ROOT": str(self.package),
             "LAMBDA_RUNTIME_DIR": str(self.spec.runtime_dir),
             "OUTPUT_DIR": str(self.output),
@@ -158,8 +161,11 @@ class Process:
         limits = self._bounds.words(places.spec.frame)
 
         def command(doors: Doors) -> Sequence[str]:
-            words = [places.python, "-I", "-S", script, f"control={doors.control}", "port=0"]
+            words = [places.python, "-I", "-S", script, f"control={doors.control}", "port=0", "platform=0"]
             return joining(group, [*before, *words, f"output={places.output}", "adopt=1", *limits])
+
+        async def connect(_: int | None) -> Wires:
+            return Wires(notices=_not_closed(places.spec.network.mode))
 
         def let_go() -> None:
             remove_tree(places.at / "tmp")
@@ -179,6 +185,7 @@ class Process:
             lay=places.lay,
             stragglers=lambda: kin.with_variable(f"OUTPUT_DIR={places.output}"),
             let_go=let_go,
+            connect=connect,
             cwd=str(places.package),
             environment=places.libraries(),
         )
@@ -200,6 +207,15 @@ def _is_held(directory: Path) -> bool:
     finally:
         os.close(number)
     return False
+
+
+def _not_closed(mode: NetworkMode) -> tuple[str, ...]:
+    if mode is not NetworkMode.NONE:
+        return ()
+    return (
+        "this run reaches all that its machine reaches, although its network is none: there are no walls"
+        " with --sandbox process",
+    )
 
 
 def _as_said(said: str) -> str:

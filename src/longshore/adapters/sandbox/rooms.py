@@ -11,7 +11,7 @@
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from longshore.domain.errors import Invalid
@@ -31,11 +31,12 @@ _CERTIFICATES = (
     "/etc/alternatives",
     "/etc/ld.so.cache",
 )
+HOSTS = "127.0.0.1 localhost task\n::1 localhost\n"
 _FILES = {
     "passwd": f"root:x:0:0:root:/root:/sbin/nologin\nsbx_user:x:{UID}:{GID}::/tmp:/sbin/nologin\n",
     "group": f"root:x:0:\nsbx_user:x:{GID}:\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
-    "hosts": "127.0.0.1 localhost task\n::1 localhost\n",
+    "hosts": HOSTS,
     "resolv.conf": "",
 }
 
@@ -58,11 +59,16 @@ def write_etc(at: Path) -> None:
             Path(directory, name).chmod(0o644)
 
 
-def mounts(frame: Frame, package: Path | None, *, var: Path, bootstrap: Path, etc: Path) -> list[str]:
+def mounts(
+    frame: Frame, package: Path | None, *, var: Path, bootstrap: Path, etc: Path, names: Mapping[str, Path]
+) -> list[str]:
     """bwrap's words for all of it; the root itself becomes read-only last. Without a package there is no
-    /var/task yet."""
+    /var/task yet. `names` takes the place of files of /etc."""
     memory = ["--perms", "1777", "--size", str(frame.disk_mb * 2**20), "--tmpfs"]
-    words = [*system(etc), "--ro-bind", str(bootstrap), BOOTSTRAP, "--ro-bind", str(var), "/var"]
+    words = system(etc)
+    for name, source in names.items():
+        words += ["--ro-bind", str(source), f"/etc/{name}"]
+    words += ["--ro-bind", str(bootstrap), BOOTSTRAP, "--ro-bind", str(var), "/var"]
     if frame.runtime_root is not None:
         words += ["--ro-bind", str(frame.runtime_root), LANG]
     words += ["--ro-bind", str(frame.runtime_dir), "/var/runtime"]

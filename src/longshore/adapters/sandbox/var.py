@@ -41,6 +41,11 @@ class Var:
         """What is at /var/task."""
         return self.at / "task"
 
+    @property
+    def names(self) -> Path:
+        """Files of /etc that are this cell's own."""
+        return self.cell / "names"
+
     def make(self, *, mounted: bool) -> None:
         """The empty places; also /var/task where the package is going to be mounted."""
         self.cell.mkdir(mode=0o711)

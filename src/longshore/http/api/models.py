@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from longshore.domain import archive, fleet, logs, package, parameters, secret, task
 from longshore.domain import project as domain_project
+from longshore.domain.network import NetworkMode
 from longshore.domain.parameters import ParameterType
 from longshore.domain.project import Role
 from longshore.domain.task import OnLost, Reuse, SuccessRule
@@ -160,6 +161,8 @@ class Task(Shown):
     success: SuccessRule
     on_lost: OnLost
     reuse: Reuse
+    network: NetworkMode
+    allow: list[str]
     revision: int
     created_at: datetime
     updated_at: datetime
@@ -181,6 +184,8 @@ class TaskDraft(Sent):
     success: SuccessRule = SuccessRule.STATUS_CODE
     on_lost: OnLost = OnLost.GIVE_UP
     reuse: Reuse = Reuse.AUTO
+    network: NetworkMode = NetworkMode.EGRESS
+    allow: tuple[str, ...] = ()
 
 
 class TaskChanges(Sent):
@@ -198,6 +203,8 @@ class TaskChanges(Sent):
     success: SuccessRule | None = None
     on_lost: OnLost | None = None
     reuse: Reuse | None = None
+    network: NetworkMode | None = None
+    allow: tuple[str, ...] | None = None
 
 
 class Rollback(Sent):

@@ -54,6 +54,8 @@ async def create_task(body: TaskDraft, house: HouseDep, actor: ActorDep, project
         success=body.success,
         on_lost=body.on_lost,
         reuse=body.reuse,
+        network=body.network,
+        allow=body.allow,
     )
     return _saved(await house.tasks.create(project, draft, actor=actor))
 
@@ -83,6 +85,8 @@ async def change_task(
         success=body.success,
         on_lost=body.on_lost,
         reuse=body.reuse,
+        network=body.network,
+        allow=body.allow,
     )
     return _saved(await house.tasks.update(project, name, changes, actor=actor))
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The first program inside a cell. It is copied there and knows nothing but the standard library.
 
-    outside ◀── ready  + [the listening socket of the Runtime API, the directory of /output]
+    outside ◀── ready  + [listening: the Runtime API, the platform; the directory of /output]
     outside ──▶ prepare, , NAME=value ...           the runtime starts and imports its client: nobody's yet
     outside ◀── prepared
     outside ──▶ start, handler, NAME=value ...      fork, exec of the runtime with exactly this environment;
@@ -15,7 +15,7 @@ A frame is its length (4 bytes, big-endian) and fields with NULs between them: a
 either, and json, socket, signal would double the time until `ready`. When the outside closes its end, all is
 over.
 
-usage: launcher.py control=FD port=N output=DIR adopt=0|1 [nice=N] [limit=RESOURCE:N ...]
+usage: launcher.py control=FD port=N platform=N output=DIR adopt=0|1 [nice=N] [limit=RESOURCE:N ...]
 
 `adopt=1` is for life without a pid namespace: the runtime's orphans stay below this process and end with it.
 One thread, so that it may fork at any time; a child that ends interrupts whatever it waits for.
@@ -47,9 +47,10 @@ class Outside:
         os.set_inheritable(number, False)
         self._socket = _socket.socket(fileno=number)
 
-    def ready(self, door: _socket.socket, output: int) -> None:
+    def ready(self, doors: list[_socket.socket], output: int) -> None:
         """Hand over what they need to serve and to collect."""
-        numbers = b"".join(number.to_bytes(4, sys.byteorder) for number in (door.fileno(), output))
+        all_of_it = [*(door.fileno() for door in doors), output]
+        numbers = b"".join(number.to_bytes(4, sys.byteorder) for number in all_of_it)
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)
         self._socket.sendmsg([_framed([b"ready"])], [rights])
 
@@ -87,12 +88,11 @@ def main(words: list[str]) -> None:
     if alone:
         adopt_orphans()
     outside = Outside(int(given["control"]))
-    door = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
-    door.bind(("127.0.0.1", int(given["port"])))
-    door.listen(128)
+    doors = [listening(int(given["port"])), listening(int(given["platform"]))]
     output = os.open(given["output"], os.O_RDONLY | os.O_DIRECTORY)
-    outside.ready(door, output)
-    door.close()
+    outside.ready(doors, output)
+    for door in doors:
+        door.close()
     os.close(output)
     try:
         Launcher(outside, alone).obey()
@@ -102,6 +102,14 @@ def main(words: list[str]) -> None:
         if alone:
             end_descendants()
         os._exit(0)
+
+
+def listening(port: int) -> _socket.socket:
+    """A door on the loopback."""
+    door = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+    door.bind(("127.0.0.1", port))
+    door.listen(128)
+    return door
 
 
 class Launcher:
