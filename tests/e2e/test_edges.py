@@ -134,6 +134,29 @@ def test_commands_for_terminals_do_not_leave_the_log_and_it_is_saved_as_text(ser
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
+@pytest.mark.parametrize("pause", [0, 0.01, 0.3])
+def test_a_log_is_the_same_whether_it_is_followed_or_read_afterwards(server: Server, pause: float) -> None:
+    source = """
+        import time
+        def handler(event, context):
+            for number in range(5):
+                print("line", number, flush=True)
+                time.sleep(event["pause"])
+        """
+    name = f"followed-{pause}".replace(".", "-")
+    server.task(name, source)
+    for _ in range(5):
+        run = server.begin(name, {"pause": pause})
+
+        with server.api.stream("GET", f"/runs/{run}/log", params={"follow": "true"}) as log:
+            followed = list(log.iter_lines())
+
+        assert [line.partition("stdout ")[2] for line in followed if "stdout" in line] == [
+            f"line {number}" for number in range(5)
+        ]
+        assert followed == server.log_of(run).splitlines()
+
+
 def test_a_flood_of_output_leaves_the_servers_memory_flat(server: Server) -> None:
     assert server.process is not None
     source = """

@@ -150,12 +150,12 @@ def test_a_log_has_every_line_that_was_seen_before_a_kill(own_server: Server) ->
     own_server.task("writing", source)
     run = own_server.begin("writing")
     seen = []
-    with contextlib.suppress(httpx.HTTPError):
-        with own_server.api.stream("GET", f"/runs/{run}/log", params={"follow": "true"}) as log:
-            for line in log.iter_lines():
-                seen += [line] if "stdout line" in line else []
-                if len(seen) == 20_000 and own_server.process is not None:
-                    own_server.kill()
+    follow = own_server.api.stream("GET", f"/runs/{run}/log", params={"follow": "true"})
+    with contextlib.suppress(httpx.HTTPError), follow as log:
+        for line in log.iter_lines():
+            seen += [line] if "stdout line" in line else []
+            if len(seen) == 20_000 and own_server.process is not None:
+                own_server.kill()
     own_server.start()
 
     assert own_server.ended(run)["state"] == "lost"

@@ -41,8 +41,8 @@ _log = structlog.get_logger()
 @dataclass(slots=True, eq=False)
 class Environment:
     """A cell with its runtime and its doors, as it serves run after run. `early` is what its runtime may
-    start with ahead of need; None where it needs a start of its own. Connections to allowed addresses may stay
-    from one run to the next; those to the platform end with the run, whose token they have."""
+    start with ahead of need; None where it needs a start of its own. Connections to allowed addresses may
+    stay from one run to the next; those to the platform end with the run, whose token they have."""
 
     cell: Cell
     api: RuntimeApi

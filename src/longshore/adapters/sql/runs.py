@@ -140,7 +140,7 @@ class SqlRuns:
     connection: Connection
 
     def add(self, run: Run) -> None:
-        if self.connection.info.get(IS_SHORT_OF_ROOM, False):
+        if run.state is RunState.QUEUED and self.connection.info.get(IS_SHORT_OF_ROOM, False):
             raise Unavailable("the disk is full: there are no new runs until somebody makes room on it")
         _ADD.run(self.connection, {**_asked(run), **_changes(run)})
         for digest in {*run.inputs.values(), *(file.digest for file in run.files)}:
