@@ -24,7 +24,7 @@ from longshore.adapters.logbook import FileLogbook
 from longshore.adapters.notifier_memory import MemoryNotifier
 from longshore.adapters.sandbox import open_sandbox
 from longshore.adapters.sandbox.probe import Probe, probe
-from longshore.adapters.sql import SqliteStore
+from longshore.adapters.sql import Ballast, SqliteStore
 from longshore.adapters.vault import MasterKeyVault
 from longshore.domain.errors import Unavailable
 from longshore.domain.fleet import Interceptor, Slots
@@ -81,7 +81,7 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
     state = _prepared(data)
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
-        store = SqliteStore(state / "longshore.db")
+        store = SqliteStore(state / "longshore.db", ballast=Ballast(state / "ballast"))
         stack.push_async_callback(store.close)
         vault = await _vault(settings, state, store)
         secrets = SecretService(store, vault, clock)

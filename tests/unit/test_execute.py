@@ -22,7 +22,7 @@ from longshore.domain.network import Address, Network, NetworkMode
 from longshore.domain.order import Invocation, Lease
 from longshore.domain.run import RunResult, RunState
 from longshore.domain.task import Limits
-from longshore.interceptor import attempt, heartbeat
+from longshore.interceptor import attempt, heartbeat, seals
 from longshore.interceptor.execute import Executor
 from longshore.interceptor.packages import PackageCache
 from longshore.interceptor.pool import Pool
@@ -70,6 +70,7 @@ class Machine:
         package = self.home / "cache" / "code" / CODE
         package.mkdir(parents=True, exist_ok=True)
         (package / "app.py").write_text(code)
+        seals.keep(self.home / "cache" / "seals" / CODE, seals.seal(package))
         invocation = an_invocation("run", **{"runtime": own().id, **more})
         return self.link.lease_out(invocation)
 

@@ -53,6 +53,8 @@ TERM_GRACE_S = 0.3
 EXIT_WITHIN_S = 1.0
 LOG_DRAIN_S = 2.0
 LOG_CLOSE_S = 10.0
+ASKS_WITHIN_S = 0.5
+"""A runtime whose handler has answered by itself is still busy with it, and may not survive that."""
 _log = structlog.get_logger()
 T = TypeVar("T")
 
@@ -129,7 +131,7 @@ class Attempt:
         self._start()
         while (environment := await environments.take(key)) is not None:
             try:
-                await environment.cell.resume(inputs)
+                await _resume(environment, inputs)
             except Unavailable as error:
                 _log.info("environment given up", run=self.invocation.run, reason=error.message)
                 await environment.end()
@@ -423,6 +425,12 @@ class Attempt:
         except LongshoreError as error:
             return f"the file {output.name!r} was not kept: {error.message}"
         return None
+
+
+async def _resume(environment: Environment, inputs: Mapping[str, Path]) -> None:
+    await environment.cell.resume(inputs)
+    if not (environment.is_cold or await environment.api.asks(within=ASKS_WITHIN_S)):
+        raise Unavailable("its runtime does not ask for another event")
 
 
 async def _kill(cell: Cell) -> None:

@@ -326,7 +326,7 @@ class Store(Protocol):
         """Run a change and return its value once it is committed and durable.
 
         What the change raises is raised here and leaves nothing behind; Unavailable when the database is
-        locked by another for long, OutOfSpace when its disk is full.
+        locked by another for long, or its disk is full. It may be run again, after what it did was undone.
         """
         ...
 

@@ -31,13 +31,15 @@ from longshore.adapters.sql.codec import (
 )
 from longshore.adapters.sql.schema import run_objects, runs
 from longshore.adapters.sql.statements import Prepared, first, one, put, rows
-from longshore.domain.errors import Conflict, NotFound
+from longshore.domain.errors import Conflict, NotFound, Unavailable
 from longshore.domain.ids import Digest, InterceptorId, ProjectId, RunId, TaskId
 from longshore.domain.order import Room
 from longshore.domain.run import Run, RunError, RunFile, RunState, Step, Trigger, TriggerKind, Usage
 from longshore.domain.task import Limits
 from longshore.ports.store import Page, RunFilter
 
+IS_SHORT_OF_ROOM = "longshore_is_short_of_room"
+"""Set on a connection while what is under way needs the last room on the disk."""
 _LIMITS: Json[Limits] = Json(Limits)
 _WORDS: Json[tuple[str, ...]] = Json(tuple[str, ...])
 _INPUTS: Json[Mapping[str, Digest]] = Json(dict[str, Digest])
@@ -138,6 +140,8 @@ class SqlRuns:
     connection: Connection
 
     def add(self, run: Run) -> None:
+        if run.state is RunState.QUEUED and self.connection.info.get(IS_SHORT_OF_ROOM, False):
+            raise Unavailable("the disk is full: there are no new runs until somebody makes room on it")
         _ADD.run(self.connection, {**_asked(run), **_changes(run)})
         for digest in {*run.inputs.values(), *(file.digest for file in run.files)}:
             self._point_at(run.id, digest)
