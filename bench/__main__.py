@@ -4,9 +4,9 @@
     python -m bench [--quick] [--rounds N] [--only WORD ...] [--install-peers] [--no-peers]
                     [--json FILE] [--markdown FILE]
 
-Everything is taken in rounds, floors, Longshore and peers one after the other, so that a noisy machine disturbs
-all alike. What is measured and whoever measures run on different cores, except where a table says `free`.
-Ratios say how many times worse a row is than its floor, and a peer than Longshore; below 1 it is better.
+Everything is taken in rounds, floors, Longshore and peers one after the other, so that a noisy machine
+disturbs all alike. What is measured and whoever measures run on different cores, except where a table says
+`free`. Ratios say how many times worse a row is than its floor, and a peer than Longshore; below 1 it is better.
 """
 
 import argparse
@@ -116,7 +116,7 @@ def measured(session: Session, every: Sequence[Thing]) -> list[Figure]:
     started: list[Thing] = []
     try:
         started = session.start(every)
-        measures = [one for one in session.measures(every)]
+        measures = session.measures(every)
         for number in range(session.effort.rounds):
             session.round(number, measures)
     finally:
@@ -126,11 +126,8 @@ def measured(session: Session, every: Sequence[Thing]) -> list[Figure]:
     return session.figures(every)
 
 
-def main() -> None:
-    """Measure as the command line says."""
-    words = argparse.ArgumentParser(
-        prog="python -m bench", description=__doc__.partition("\n")[0] if __doc__ else ""
-    )
+def _words() -> argparse.ArgumentParser:
+    words = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").partition("\n")[0])
     words.add_argument("--quick", action="store_true", help="two short rounds instead of ten")
     words.add_argument("--rounds", type=int, help="how many rounds")
     words.add_argument(
@@ -142,7 +139,12 @@ def main() -> None:
     words.add_argument("--no-peers", action="store_true", help="floors and Longshore alone")
     words.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     words.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
-    given = words.parse_args()
+    return words
+
+
+def main() -> None:
+    """Measure as the command line says."""
+    given = _words().parse_args()
     if given.install_peers:
         install.install()
         return
@@ -160,9 +162,8 @@ def show(given: argparse.Namespace, effort: Effort) -> None:
     session, every = Session(effort, given.only), things(effort, peers=not given.no_peers)
     began = time.monotonic()
     found = measured(session, every)
-    about["isolation"] = (
-        next(thing.isolation for thing in every if isinstance(thing, Inside)) or "not measured"
-    )
+    inside = next(thing for thing in every if isinstance(thing, Inside))
+    about["isolation"] = inside.isolation or "not looked at"
     about["took"] = f"{effort.rounds} rounds in {time.monotonic() - began:.0f} s"
     print("\n".join(f"{name}: {words}" for name, words in about.items()))
     print(text(found))

@@ -2,6 +2,7 @@
 """Processes that the bench starts, on the cores that are measured, and ends."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from bench.machine import SERVER_CORES, on
 
@@ -19,7 +21,8 @@ STARTS_WITHIN_S = 60.0
 
 
 class Child:
-    """A process with all that it starts; what it prints on stderr goes to a file, to be quoted if it dies."""
+    """A process with all that it starts. What it prints on stderr goes to a file, to be quoted if it dies; so
+    does the rest of one that does not talk: nobody reads it, and a full pipe would stop it."""
 
     def __init__(
         self,
@@ -29,6 +32,7 @@ class Child:
         environment: Mapping[str, str] | None = None,
         errors: Path | None = None,
         cores: Iterable[int] = SERVER_CORES,
+        talks: bool = True,
     ) -> None:
         self.errors = errors
         with on(cores), open(errors or os.devnull, "wb") as stderr:
@@ -37,13 +41,13 @@ class Child:
                 cwd=cwd,
                 env={**os.environ, **(environment or {})},
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=subprocess.PIPE if talks else stderr,
                 stderr=stderr,
                 start_new_session=True,
             )
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+        self.stdin = self.process.stdin
+        self.stdout: IO[bytes] = self.process.stdout or io.BytesIO()
 
     def line(self, start: str) -> str:
         """The rest of the next line that starts so."""

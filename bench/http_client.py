@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cheap HTTP client: one request said again and again over connections that stay open, on a core of its own.
+"""A cheap HTTP client: one request said again and again over connections that stay open, on its own core.
 
     echo '{"port": ..., "request": ..., ...}' | python -m bench.http_client
 

@@ -3,7 +3,7 @@
 
     python -m bench.inside DATA       one line of JSON in, one line of JSON out
 
-Every run is claimed, marked as started, logged and finished, durably, in the strictest sandbox of the machine.
+Every run is claimed, marked as started, logged and finished, durably, in the machine's strictest sandbox.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
-
 from bench.runs import Bench, opened
 
 OWN_START = {"PYTHONHASHSEED": "random"}

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from bench.table import Row
 
-COLD = "Cold: from nothing to a result"
+COLD = "Cold: from nothing to a result (peers isolate nothing)"
 WARM = "Warm, in process: from the claim to the recorded result"
-ONE = "Warm over HTTP, one client: from request to answer"
+ONE = "Warm over HTTP, one client (peers isolate, check and record nothing)"
 EIGHT = "Warm over HTTP, 8 clients, free cores"
 QUEUE = "Queueing"
 DONE = "From queued to done"

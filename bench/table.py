@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table: every row with what it measures, how noisy it was, and how far it is from its floor and from ours."""
+"""The table: each row with what it measures, how noisy it was, how far it is from its floor and from ours."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -93,6 +93,7 @@ def text(given: Sequence[Figure]) -> str:
             left = f"  {row[0]:{widths[0]}}  {row[1]:{widths[1]}}"
             right = "  ".join(f"{cell:>{width}}" for cell, width in zip(row[2:], widths[2:], strict=True))
             lines.append(f"{left}  {right}".rstrip())
+        lines += [f"  {note}" for note in _notes(given, group)]
     return "\n".join(lines)
 
 
@@ -102,6 +103,7 @@ def markdown(given: Sequence[Figure]) -> str:
     for group, (heads, *cells) in _by_group(given):
         lines += ["", f"| {group} | | {' | '.join(heads[2:])} |", "|---|---|" + "--:|" * (len(heads) - 2)]
         lines += [f"| {' | '.join(row)} |" for row in cells]
+        lines += [f"\n{note}" for note in _notes(given, group)]
     return "\n".join(lines)
 
 
@@ -115,14 +117,19 @@ def _by_group(given: Sequence[Figure]) -> Iterator[tuple[str, list[Sequence[str]
         yield group, [HEADS, *(_cells(figure) for figure in given if figure.group == group)]
 
 
+def _notes(given: Sequence[Figure], group: str) -> Iterator[str]:
+    for figure in given:
+        if figure.group == group and figure.failed is not None:
+            yield f"{figure.row.says}: {figure.failed}"
+
+
 def _cells(figure: Figure) -> Sequence[str]:
     row = figure.row
-    says = row.says if figure.failed is None else f"{row.says} [{figure.failed}]"
     if figure.median is None or figure.p5 is None or figure.p95 is None:
-        return (row.kind, says, "-", "", "", "", "", "")
+        return (row.kind, row.says, "-", "", "", "", "", "")
     return (
         row.kind,
-        says,
+        row.says,
         f"{number(figure.median)} {row.unit}",
         number(figure.p5),
         number(figure.p95),

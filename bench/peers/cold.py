@@ -28,25 +28,25 @@ class Command:
 COMMANDS = (
     Command(
         key="once",
-        says="a fresh python3 for each run, as Carrier's runtime does inside its container (no container here)",
+        says="a fresh python3 for each run, as Carrier's runtime has it, without its container",
         words=(BARE_PYTHON, "once.py", "handler.handler", '{"a": 1}'),
         prints='{"a": 1}',
     ),
     Command(
         key="lambda-local",
-        says="lambda-local (Node handler), no isolation",
+        says="lambda-local (Node handler)",
         words=(str(NODE / "lambda-local"), "-l", "handler.js", "-h", "handler", "-e", "event.json"),
         prints='"a": 1',
     ),
     Command(
         key="python-lambda-local",
-        says="python-lambda-local, no isolation",
+        says="python-lambda-local",
         words=(str(PYTHON / "python-lambda-local"), "-f", "handler", "-t", "60", "handler.py", "event.json"),
         prints="{'a': 1}",
     ),
     Command(
         key="invoke-local",
-        says="serverless invoke local (Python handler), no isolation",
+        says="serverless invoke local (Python handler)",
         words=(str(NODE / "serverless"), "invoke", "local", "-f", "python", "-d", '{"a": 1}'),
         prints='"a": 1',
         takes_seconds=True,

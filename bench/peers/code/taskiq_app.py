@@ -48,7 +48,7 @@ async def main() -> None:
     """Answer until there is nothing more to read."""
     await broker.startup()
     print("ready", flush=True)
-    for line in sys.stdin:  # noqa: ASYNC251  (nothing else happens in this loop)
+    for line in sys.stdin:
         asked = json.loads(line)
         if asked["act"] == "back":
             print("answer", json.dumps({"ms": await back(asked["times"])}), flush=True)
