@@ -6,12 +6,15 @@
 
 Everything is taken in rounds, floors, Longshore and peers one after the other, so that a noisy machine
 disturbs all alike. What is measured and whoever measures run on different cores, except where a table says
-`free`. Ratios say how many times worse a row is than its floor, and a peer than Longshore; below 1 it is better.
+`free`. Ratios say how many times worse a row is than its floor, and a peer than Longshore; below 1 it is
+better.
 """
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import sys
 import time
 from collections import defaultdict
@@ -52,9 +55,8 @@ class Session:
         every = [measure for thing in things for measure in thing.measures() if self.wanted(measure)]
         return sorted(every, key=lambda measure: GROUPS.index(measure.group))
 
-    def start(self, things: Sequence[Thing]) -> list[Thing]:
-        """Those that are needed and could be started; the rows of the others say why not."""
-        started = []
+    def start(self, things: Sequence[Thing]) -> None:
+        """Start those that are needed; the rows of one that cannot be say why not."""
         for thing in things:
             if not self.measures([thing]):
                 continue
@@ -63,10 +65,6 @@ class Session:
                 thing.start()
             except Exception as error:  # noqa: BLE001  (a peer that fails is a row that says so)
                 self._note(self.measures([thing]), error)
-                thing.stop()
-            else:
-                started.append(thing)
-        return started
 
     def round(self, number: int, measures: Sequence[Measure]) -> None:
         """Each measure once, but those that have failed before and those whose turn it is not."""
@@ -113,16 +111,15 @@ def things(effort: Effort, *, peers: bool) -> list[Thing]:
 def measured(session: Session, every: Sequence[Thing]) -> list[Figure]:
     """All rounds; whatever happens, everything that was started is ended."""
     os.sched_setaffinity(0, CLIENT_CORES)
-    started: list[Thing] = []
-    try:
-        started = session.start(every)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with contextlib.ExitStack() as ends:
+        for thing in every:
+            ends.callback(thing.stop)
+        session.start(every)
         measures = session.measures(every)
         for number in range(session.effort.rounds):
             session.round(number, measures)
-    finally:
-        for thing in reversed(started):
-            thing.stop()
-    say("")
+        say("")
     return session.figures(every)
 
 

@@ -9,7 +9,7 @@ from bench.table import Row
 
 COLD = "Cold: from nothing to a result (peers isolate nothing)"
 WARM = "Warm, in process: from the claim to the recorded result"
-ONE = "Warm over HTTP, one client (peers isolate, check and record nothing)"
+ONE = "Warm over HTTP, one client (peers isolate, authenticate and record nothing)"
 EIGHT = "Warm over HTTP, 8 clients, free cores"
 QUEUE = "Queueing"
 DONE = "From queued to done"
@@ -61,5 +61,5 @@ class Thing(Protocol):
     def start(self) -> None: ...
 
     def stop(self) -> None:
-        """End everything it started; may be called when it never started."""
+        """End everything it started, which may be nothing, or half of it."""
         ...

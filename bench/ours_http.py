@@ -27,6 +27,13 @@ INVOKE_ANSWER = '"result":{"a":1}'
 SUBMIT = f"{PROJECT}/tasks/{{task}}/runs"
 BULK = f"{PROJECT}/tasks/{{task}}/runs/bulk"
 BULK_RUNS = 10_000
+
+
+def bulk_body(runs: int) -> bytes:
+    """What the bulk call takes."""
+    return json.dumps({"events": [{"a": 1}] * runs}).encode()
+
+
 HANDLER = """
 import sys
 
@@ -109,6 +116,9 @@ class Longshore:
                 QUEUE, self._bulk, _row(BULK_KEY, f"one POST for {BULK_RUNS:,} runs", "/s", "grouped")
             ),
             self._free(DONE, self._done, _row(DONE_KEY, f"{every} from 8 clients, durable", "/s", "grouped")),
+            self._free(
+                DONE, self._drained, _row("ours.drained", f"{every} from one POST, durable", "/s", "grouped")
+            ),
             self._pinned(
                 DONE, self._back, _row(BACK_KEY, "there and back: POST, then GET its end", "ms", "commit")
             ),
@@ -173,32 +183,39 @@ class Longshore:
         return {QUEUE_KEY: [self._queued(8).rate]}
 
     def _bulk(self) -> Took:
-        events = [{"a": number} for number in range(BULK_RUNS)]
-        body = json.dumps({"events": events}).encode()
+        body = bulk_body(BULK_RUNS)
         began = time.perf_counter()
-        answer = self._api.post(
-            BULK.removeprefix(PROJECT).format(task="nowhere"),
-            content=body,
-            headers={"Content-Type": "application/json"},
-        )
-        took = time.perf_counter() - began
+        self._queue_all("nowhere", body)
+        return {BULK_KEY: [BULK_RUNS / (time.perf_counter() - began)]}
+
+    def _queue_all(self, task: str, body: bytes) -> None:
+        path = BULK.removeprefix(PROJECT).format(task=task)
+        answer = self._api.post(path, content=body, headers={"Content-Type": "application/json"})
         if answer.status_code in (404, 405):
             raise NotThere("this server has no bulk call")
         self._good(answer)
-        return {BULK_KEY: [BULK_RUNS / took]}
 
     def _done(self) -> Took:
-        """Its own word says when the last one ended: asking all the time would slow it down."""
-        began = datetime.now(UTC)
         target = self._to("POST", SUBMIT.format(task="echo"))
+        began = datetime.now(UTC)
         load(target, clients=8, count=self.effort.runs, cores=ALL_CORES)
+        return {DONE_KEY: [self.effort.runs / self._all_done(began)]}
+
+    def _drained(self) -> Took:
+        body = bulk_body(self.effort.runs)
+        began = datetime.now(UTC)
+        self._queue_all("echo", body)
+        return {"ours.drained": [self.effort.runs / self._all_done(began)]}
+
+    def _all_done(self, began: datetime) -> float:
+        """Seconds until the last run ended, by its own word: asking all the time would slow it down."""
         waiting = "/runs?task=echo&limit=1&state=queued&state=starting&state=running"
         while self._api.get(waiting).json()["items"]:
             time.sleep(0.05)
         newest = self._api.get("/runs?task=echo&limit=100").json()["items"]
         assert {run["state"] for run in newest} == {"succeeded"}
         ended = max(datetime.fromisoformat(run["ended_at"]) for run in newest)
-        return {DONE_KEY: [self.effort.runs / (ended - began).total_seconds()]}
+        return (ended - began).total_seconds()
 
     def _back(self) -> Took:
         submit = self._to("POST", SUBMIT.format(task="echo")).request.encode()

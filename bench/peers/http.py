@@ -25,38 +25,39 @@ WORKERS = min(2, len(ALL_CORES))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """How to start it on a port, and where its handlers answer: a path for each name."""
+    """How to start it on a port with so many workers, where it lets itself be told, and where its handlers
+    answer: a path for each name."""
 
     key: str
     says: str
     program: Path
-    command: Callable[[str], Sequence[str]]
+    command: Callable[[str, int], Sequence[str]]
     paths: dict[str, str]
     answer: str = '{"a":1}'
     takes_seconds: bool = False
 
 
-def _offline(port: str) -> Sequence[str]:
+def _offline(port: str, _: int) -> Sequence[str]:
     others = ("--httpPort", str(free_port()), "--albPort", str(free_port()))
     return (str(NODE / "serverless"), "offline", "--lambdaPort", port, *others)
 
 
-def _functions(port: str) -> Sequence[str]:
+def _functions(port: str, _: int) -> Sequence[str]:
     return (
         *(str(PYTHON / "functions-framework"), "--host", "127.0.0.1"),
         *("--port", port, "--target", "handler", "--source", "gcf.py"),
     )
 
 
-def _ric(port: str) -> Sequence[str]:
-    api = (sys.executable, "-m", "bench.peers.runtime_api", port, str(WORKERS))
+def _ric(port: str, workers: int) -> Sequence[str]:
+    api = (sys.executable, "-m", "bench.peers.runtime_api", port, str(workers))
     return (*api, str(PYTHON / "python"), "-m", "awslambdaric", "handler.handler")
 
 
 PRODUCTS = (
     Product(
         key="awslambdaric",
-        says=f"AWS's awslambdaric behind a minimal Runtime API, {WORKERS} workers",
+        says="AWS's awslambdaric behind a minimal Runtime API",
         program=PYTHON / "python",
         command=_ric,
         paths={"": "/"},
@@ -96,7 +97,7 @@ class HttpPeer:
             raise NotThere(why)
         self._directory = tempfile.TemporaryDirectory(dir="/var/tmp")
         copied(Path(self._directory.name))
-        self._port, self._child = self._started()
+        self._port, self._child = self._started(WORKERS)
         self._child.until_listening(self._port)
         for name in self.product.paths:
             load(self._target(self._port, name), clients=8, count=400)
@@ -136,11 +137,11 @@ class HttpPeer:
         row = self._row(unit, name, unit, floor, ours)
         return Measure(group=group, rows=[row], take=lambda: {row.key: ask(self._target(self._port, name))})
 
-    def _started(self) -> tuple[int, Child]:
+    def _started(self, workers: int) -> tuple[int, Child]:
         assert self._directory is not None
         home = Path(self._directory.name)
         port = free_port()
-        command = self.product.command(str(port))
+        command = self.product.command(str(port), workers)
         environment = {**QUIET, "PYTHONPATH": f"{ROOT}:{home / 'code'}"}
         return port, Child(
             command, cwd=home / "code", environment=environment, errors=home / "errors", talks=False
@@ -158,7 +159,7 @@ class HttpPeer:
     def _cold(self) -> Took:
         name = next(iter(self.product.paths))
         began = time.perf_counter()
-        port, child = self._started()
+        port, child = self._started(1)
         try:
             child.until_listening(port)
             self._first_answer(port, name)

@@ -50,9 +50,11 @@ def missing(program: Path | str) -> str | None:
 
 
 def versions() -> str:
-    """What is compared with, in one line."""
-    found = [f"{name} {version}" for name, version in {**FROM_PYPI, **FROM_NPM}.items()]
-    return ", ".join([*sorted(found), *_programs()])
+    """What is compared with, in one line, or how to get it."""
+    if not PYTHON.exists():
+        return HOW
+    there = {**FROM_PYPI, **(FROM_NPM if NODE.exists() else {})}
+    return ", ".join([*(f"{name} {version}" for name, version in sorted(there.items())), *_programs()])
 
 
 def _programs() -> Iterator[str]:
