@@ -24,14 +24,15 @@ from pathlib import Path
 
 from bench.floors import Floors
 from bench.machine import CLIENT_CORES, describe
-from bench.measure import FULL, GROUPS, QUICK, Effort, Measure, NotThere, Thing
+from bench.measure import FULL, GROUPS, MEMORY, QUICK, Effort, Measure, NotThere, Thing
 from bench.ours_http import Longshore
 from bench.ours_inside import Inside
 from bench.peers import install
 from bench.peers.cold import ColdPeers
 from bench.peers.http import PRODUCTS, HttpPeer
 from bench.peers.queues import QUEUES, QueuePeer
-from bench.table import Figure, Row, documents, figures, markdown, text
+from bench.report import report, write
+from bench.table import Figure, Row, documents, figures, text
 
 
 @dataclass(slots=True)
@@ -69,7 +70,7 @@ class Session:
     def round(self, number: int, measures: Sequence[Measure]) -> None:
         """Each measure once, but those that have failed before and those whose turn it is not."""
         for measure in measures:
-            if number % measure.every or any(row.key in self.failed for row in measure.rows):
+            if not self._has_its_turn(measure, number) or any(row.key in self.failed for row in measure.rows):
                 continue
             say(f"round {number + 1} of {self.effort.rounds}: {measure.rows[0].says}")
             try:
@@ -77,6 +78,12 @@ class Session:
                     self.took[key] += values
             except Exception as error:  # noqa: BLE001  (the table is for all the others)
                 self._note([measure], error)
+
+    def _has_its_turn(self, measure: Measure, number: int) -> bool:
+        """Memory is looked at when all else is done."""
+        if measure.group == MEMORY:
+            return number == self.effort.rounds - 1
+        return number % measure.every == 0
 
     def _note(self, measures: Sequence[Measure], error: Exception) -> None:
         why = str(error) or type(error).__name__
@@ -135,7 +142,12 @@ def _words() -> argparse.ArgumentParser:
     )
     words.add_argument("--no-peers", action="store_true", help="floors and Longshore alone")
     words.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    words.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
+    words.add_argument(
+        "--markdown",
+        type=Path,
+        metavar="FILE",
+        help="write a report there too, between its marks if it has them",
+    )
     return words
 
 
@@ -167,7 +179,7 @@ def show(given: argparse.Namespace, effort: Effort) -> None:
     if given.json:
         given.json.write_text(json.dumps({"about": about, "rows": documents(found)}, indent=1))
     if given.markdown:
-        given.markdown.write_text(markdown(found) + "\n")
+        write(given.markdown, report(about, found))
 
 
 if __name__ == "__main__":

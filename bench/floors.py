@@ -73,7 +73,7 @@ class Floors:
                 EIGHT,
                 self._eight,
                 row("asgi.8", "bare ASGI answer (uvicorn)", "/s"),
-                row("client", "of it: the client's own share of a core", "%"),
+                row("client", "the client's own share of a core then", "%"),
             ),
             _measure(
                 QUEUE,

@@ -104,29 +104,39 @@ class Longshore:
         history, lines = f"{self.effort.history:,}", f"{self.effort.log_lines:,}"
         every = f"{self.effort.runs:,} runs"
         return (
-            self._pinned(ONE, self._one, _row(ONE_KEY, "POST to the result of the run", "ms", "asgi.1")),
-            self._free(EIGHT, self._eight, _row(EIGHT_KEY, "the same", "/s", "asgi.8")),
             self._pinned(
-                QUEUE, self._queue_one, _row("ours.queue1", "POST for each run, one client", "/s", "commits")
+                ONE, self._one, _row(ONE_KEY, "a warm run, from POST to its result", "ms", "asgi.1")
+            ),
+            self._free(EIGHT, self._eight, _row(EIGHT_KEY, "warm runs, 8 clients", "/s", "asgi.8")),
+            self._pinned(
+                QUEUE, self._queue_one, _row("ours.queue1", "runs queued by one client", "/s", "commits")
             ),
             self._pinned(
-                QUEUE, self._queue_eight, _row(QUEUE_KEY, "POST for each run, 8 clients", "/s", "commits")
+                QUEUE, self._queue_eight, _row(QUEUE_KEY, "runs queued by 8 clients", "/s", "commits")
             ),
             self._pinned(
-                QUEUE, self._bulk, _row(BULK_KEY, f"one POST for {BULK_RUNS:,} runs", "/s", "grouped")
+                QUEUE, self._bulk, _row(BULK_KEY, f"{BULK_RUNS:,} runs queued by one POST", "/s", "grouped")
             ),
-            self._free(DONE, self._done, _row(DONE_KEY, f"{every} from 8 clients, durable", "/s", "grouped")),
             self._free(
-                DONE, self._drained, _row("ours.drained", f"{every} from one POST, durable", "/s", "grouped")
+                DONE,
+                self._done,
+                _row(DONE_KEY, f"{every}, queued by 8 clients, until all are done", "/s", "grouped"),
+            ),
+            self._free(
+                DONE,
+                self._drained,
+                _row("ours.drained", f"{every}, queued by one POST, until all are done", "/s", "grouped"),
             ),
             self._pinned(
-                DONE, self._back, _row(BACK_KEY, "there and back: POST, then GET its end", "ms", "commit")
+                DONE,
+                self._back,
+                _row(BACK_KEY, "a queued run there and back: POST, then GET its end", "ms", "commit"),
             ),
             self._pinned(
                 FLOW,
                 self._log,
                 _row("ours.log", f"{lines} log lines, handler to watcher", "lines/s", "lines"),
-                _row("ours.log_growth", "of it: what the server's memory grew by", "MB"),
+                _row("ours.log_growth", "what the server's memory grew by then", "MB"),
             ),
             self._pinned(FLOW, self._upload, _row("ours.upload", "an upload into a bucket", "MB/s", "file")),
             self._pinned(

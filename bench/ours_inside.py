@@ -47,12 +47,14 @@ class Inside:
         """Cold and warm, and what a cell holds."""
         few = self.effort.processes
         return (
-            self._measure(COLD, "cell", few, COLD_KEY, "a run in a cell that has booted ahead", "bwrap"),
-            self._measure(COLD, "cold", few, "ours.cold", "a run without such a cell", "bwrap"),
             self._measure(
-                COLD, "never", few, "ours.never", "reuse: never, in such a cell (until it is gone)", "bwrap"
+                COLD, "cell", few, COLD_KEY, "a first run, in a cell that has booted ahead", "bwrap"
             ),
-            self._measure(WARM, "warm", 20 * few, WARM_KEY, "a run whose environment waits", "echo"),
+            self._measure(COLD, "cold", few, "ours.cold", "a first run, without such a cell", "bwrap"),
+            self._measure(
+                COLD, "never", few, "ours.never", "a run with reuse: never (until its cell is gone)", "bwrap"
+            ),
+            self._measure(WARM, "warm", 20 * few, WARM_KEY, "a warm run, without HTTP", "echo"),
             Measure(
                 group=MEMORY,
                 rows=[_row("ours.cell_mb", "a cell, all its processes (PSS)", "MB", "idle")],

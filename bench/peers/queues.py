@@ -100,7 +100,7 @@ class QueuePeer:
         key, says = self.queue.key, self.queue.says
         sent = self._row("sent", f"{says}: one producer", "/s", "commits", QUEUE_KEY)
         done = self._row("done", says, "/s", "grouped", DONE_KEY)
-        back = self._row("back", f"there and back: {says}", "ms", "commit", BACK_KEY)
+        back = self._row("back", f"{says}, there and back", "ms", "commit", BACK_KEY)
         memory = Row(key=f"{key}.mb", kind=Kind.PEER, says=f"{says}: broker and worker (PSS)", unit="MB")
         return (
             Measure(group=QUEUE, rows=[sent], take=lambda: {sent.key: [self._many(SERVER_CORES)[0]]}),

@@ -3,13 +3,15 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from bench.__main__ import Session
 from bench.http_client import checked, is_whole
 from bench.machine import pss_mb, rss_mb, tree
-from bench.measure import COLD, EIGHT, QUICK, Measure, NotThere, Took
+from bench.measure import COLD, EIGHT, MEMORY, QUICK, Measure, NotThere, Took
+from bench.report import BEGIN, END, report, write
 from bench.table import Figure, Kind, Row, documents, figures, markdown, text
 
 FLOOR = Row(key="floor", kind=Kind.FLOOR, says="the floor", unit="ms")
@@ -61,6 +63,23 @@ def test_every_row_is_in_the_text_the_markdown_and_the_document() -> None:
     ]
 
 
+def test_the_report_names_the_best_peer_and_leaves_the_rest_of_a_document_alone(tmp_path: Path) -> None:
+    other = replace(PEER, key="other", says="another peer")
+    rows = {COLD: [FLOOR, OURS, PEER, other]}
+    found = figures(rows, {"floor": [1.0], "ours": [2.0], "peer": [5.0], "other": [4.0]}, {})
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+
+    write(page, report({"machine": "this one"}, found))
+
+    words = page.read_text()
+    assert words.startswith("before\n")
+    assert words.endswith("after\n")
+    assert "old" not in words
+    assert "| a run | 2.00 ms | 1.00 ms, the floor | 4.00 ms, another peer |" in words
+    assert "- machine: this one" in words
+
+
 @dataclass
 class Broken:
     """Starts or not, measures or not."""
@@ -99,6 +118,37 @@ def test_a_peer_that_fails_is_a_row_that_says_so_and_is_not_asked_again(
 
     assert thing.calls == calls
     assert [figure.failed for figure in session.figures([thing])] == [why]
+
+
+@dataclass
+class Willing:
+    """Three measures; remembers which of them were taken."""
+
+    taken: list[str] = field(default_factory=list)
+
+    def measures(self) -> Sequence[Measure]:
+        return [
+            Measure(group=COLD, rows=[FLOOR], take=lambda: self.take("floor")),
+            Measure(group=COLD, rows=[OURS], take=lambda: self.take("ours"), every=3),
+            Measure(group=MEMORY, rows=[PEER], take=lambda: self.take("peer")),
+        ]
+
+    def start(self) -> None: ...
+
+    def take(self, key: str) -> Took:
+        self.taken.append(key)
+        return {key: [1.0]}
+
+    def stop(self) -> None: ...
+
+
+def test_what_takes_seconds_is_measured_less_often_and_memory_at_the_end() -> None:
+    session, thing = Session(replace(QUICK, rounds=4)), Willing()
+
+    for number in range(4):
+        session.round(number, session.measures([thing]))
+
+    assert thing.taken == ["floor", "ours", "floor", "floor", "floor", "ours", "peer"]
 
 
 def test_only_what_was_asked_for_is_started_and_shown() -> None:
