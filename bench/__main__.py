@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.floors import Floors
-from bench.machine import CLIENT_CORES, describe
+from bench.machine import CLIENT_CORES, describe, load
 from bench.measure import FULL, GROUPS, MEMORY, QUICK, Effort, Measure, NotThere, Thing
 from bench.ours_http import Longshore
 from bench.ours_inside import Inside
@@ -146,7 +146,7 @@ def _words() -> argparse.ArgumentParser:
         "--markdown",
         type=Path,
         metavar="FILE",
-        help="write a report there too, between its marks if it has them",
+        help="write a report there too; between its marks, if it has them",
     )
     return words
 
@@ -174,6 +174,7 @@ def show(given: argparse.Namespace, effort: Effort) -> None:
     inside = next(thing for thing in every if isinstance(thing, Inside))
     about["isolation"] = inside.isolation or "not looked at"
     about["took"] = f"{effort.rounds} rounds in {time.monotonic() - began:.0f} s"
+    about["load after"] = load()
     print("\n".join(f"{name}: {words}" for name, words in about.items()))
     print(text(found))
     if given.json:

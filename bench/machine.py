@@ -20,14 +20,18 @@ SERVER_CORES = ALL_CORES - CLIENT_CORES or ALL_CORES
 def describe() -> dict[str, str]:
     """What figures depend on."""
     gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     return {
         "machine": f"{len(ALL_CORES)} cores of {_after('/proc/cpuinfo', 'model name')}, {gib:.0f} GiB",
         "system": f"{_pretty_name()}, Linux {platform.release()}, Python {platform.python_version()}",
         "cores": f"measured on {sorted(SERVER_CORES)}, measuring on {sorted(CLIENT_CORES)}; rows that say"
         f" 'free' on {sorted(ALL_CORES)}, both",
-        "load before": f"{load} (1, 5, 15 minutes)",
+        "load before": load(),
     }
+
+
+def load() -> str:
+    """How much was running, ours included."""
+    return " ".join(f"{value:.1f}" for value in os.getloadavg()) + " over 1, 5, 15 minutes"
 
 
 def _after(path: str, name: str) -> str:

@@ -102,46 +102,29 @@ class Longshore:
     def measures(self) -> Sequence[Measure]:
         """Everything that a user could wait for."""
         history, lines = f"{self.effort.history:,}", f"{self.effort.log_lines:,}"
-        every = f"{self.effort.runs:,} runs"
+        all_done = "until all are done"
+        eight = f"{self.effort.runs:,} runs, queued by 8 clients, {all_done}"
+        bulk = f"{self.effort.runs:,} runs, queued by one POST, {all_done}"
+        one = _row(ONE_KEY, "a warm run, from POST to its result", "ms", "asgi.1")
+        back = _row(BACK_KEY, "a queued run there and back: POST, then GET its end", "ms", "commit")
+        log = _row("ours.log", f"{lines} log lines, handler to watcher", "lines/s", "lines")
+        page = _row("ours.page", f"a page of 50 out of {history} runs", "ms", "asgi.1")
+        single = _row("ours.queue1", "runs queued by one client", "/s", "commits")
+        many = _row(BULK_KEY, f"{BULK_RUNS:,} runs queued by one POST", "/s", "grouped")
         return (
-            self._pinned(
-                ONE, self._one, _row(ONE_KEY, "a warm run, from POST to its result", "ms", "asgi.1")
-            ),
+            self._pinned(ONE, self._one, one),
             self._free(EIGHT, self._eight, _row(EIGHT_KEY, "warm runs, 8 clients", "/s", "asgi.8")),
-            self._pinned(
-                QUEUE, self._queue_one, _row("ours.queue1", "runs queued by one client", "/s", "commits")
-            ),
+            self._pinned(QUEUE, self._queue_one, single),
             self._pinned(
                 QUEUE, self._queue_eight, _row(QUEUE_KEY, "runs queued by 8 clients", "/s", "commits")
             ),
-            self._pinned(
-                QUEUE, self._bulk, _row(BULK_KEY, f"{BULK_RUNS:,} runs queued by one POST", "/s", "grouped")
-            ),
-            self._free(
-                DONE,
-                self._done,
-                _row(DONE_KEY, f"{every}, queued by 8 clients, until all are done", "/s", "grouped"),
-            ),
-            self._free(
-                DONE,
-                self._drained,
-                _row("ours.drained", f"{every}, queued by one POST, until all are done", "/s", "grouped"),
-            ),
-            self._pinned(
-                DONE,
-                self._back,
-                _row(BACK_KEY, "a queued run there and back: POST, then GET its end", "ms", "commit"),
-            ),
-            self._pinned(
-                FLOW,
-                self._log,
-                _row("ours.log", f"{lines} log lines, handler to watcher", "lines/s", "lines"),
-                _row("ours.log_growth", "what the server's memory grew by then", "MB"),
-            ),
+            self._pinned(QUEUE, self._bulk, many),
+            self._free(DONE, self._done, _row(DONE_KEY, eight, "/s", "grouped")),
+            self._free(DONE, self._drained, _row("ours.drained", bulk, "/s", "grouped")),
+            self._pinned(DONE, self._back, back),
+            self._pinned(FLOW, self._log, log, _row("ours.log_growth", "what the server grew by then", "MB")),
             self._pinned(FLOW, self._upload, _row("ours.upload", "an upload into a bucket", "MB/s", "file")),
-            self._pinned(
-                FLOW, self._page, _row("ours.page", f"a page of 50 out of {history} runs", "ms", "asgi.1")
-            ),
+            self._pinned(FLOW, self._page, page),
             self._pinned(
                 MEMORY,
                 self._memory,

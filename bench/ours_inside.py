@@ -47,9 +47,7 @@ class Inside:
         """Cold and warm, and what a cell holds."""
         few = self.effort.processes
         return (
-            self._measure(
-                COLD, "cell", few, COLD_KEY, "a first run, in a cell that has booted ahead", "bwrap"
-            ),
+            self._measure(COLD, "cell", few, COLD_KEY, "a first run, in a cell booted ahead", "bwrap"),
             self._measure(COLD, "cold", few, "ours.cold", "a first run, without such a cell", "bwrap"),
             self._measure(
                 COLD, "never", few, "ours.never", "a run with reuse: never (until its cell is gone)", "bwrap"

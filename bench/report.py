@@ -31,9 +31,8 @@ def _summary(given: Sequence[Figure]) -> list[str]:
         if figure.row.kind is Kind.OURS and figure.median is not None:
             floor = by_key.get(figure.row.floor or "")
             best = _best([one for one in given if one.row.ours == figure.row.key])
-            lines.append(
-                f"| {figure.row.says} | {_value(figure)} | {_with_name(floor)} | {_with_name(best)} |"
-            )
+            cells = (figure.row.says, _value(figure), _with_name(floor), _with_name(best))
+            lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
@@ -41,8 +40,8 @@ def _best(peers: Sequence[Figure]) -> Figure | None:
     found = [(peer.median, peer) for peer in peers if peer.median is not None]
     if not found:
         return None
-    least = found[0][1].row.unit in LESS_IS_BETTER
-    return sorted(found, key=lambda one: one[0] if least else -one[0])[0][1]
+    best = min if found[0][1].row.unit in LESS_IS_BETTER else max
+    return best(found, key=lambda one: one[0])[1]
 
 
 def _value(figure: Figure) -> str:

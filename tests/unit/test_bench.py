@@ -68,14 +68,14 @@ def test_the_report_names_the_best_peer_and_leaves_the_rest_of_a_document_alone(
     rows = {COLD: [FLOOR, OURS, PEER, other]}
     found = figures(rows, {"floor": [1.0], "ours": [2.0], "peer": [5.0], "other": [4.0]}, {})
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    page.write_text(f"before\n{BEGIN}\nstale words\n{END}\nafter\n")
 
     write(page, report({"machine": "this one"}, found))
 
     words = page.read_text()
     assert words.startswith("before\n")
     assert words.endswith("after\n")
-    assert "old" not in words
+    assert "stale words" not in words
     assert "| a run | 2.00 ms | 1.00 ms, the floor | 4.00 ms, another peer |" in words
     assert "- machine: this one" in words
 
