@@ -146,7 +146,7 @@ def _words() -> argparse.ArgumentParser:
         "--markdown",
         type=Path,
         metavar="FILE",
-        help="write a report there too; between its marks, if it has them",
+        help="write a report there too, or between its marks",
     )
     return words
 

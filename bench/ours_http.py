@@ -110,6 +110,7 @@ class Longshore:
         log = _row("ours.log", f"{lines} log lines, handler to watcher", "lines/s", "lines")
         page = _row("ours.page", f"a page of 50 out of {history} runs", "ms", "asgi.1")
         single = _row("ours.queue1", "runs queued by one client", "/s", "commits")
+        eight_queue = _row(QUEUE_KEY, "runs queued by 8 clients", "/s", "commits")
         many = _row(BULK_KEY, f"{BULK_RUNS:,} runs queued by one POST", "/s", "grouped")
         return (
             self._pinned(ONE, self._one, one),
