@@ -22,7 +22,7 @@ def describe() -> dict[str, str]:
     gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return {
         "machine": f"{len(ALL_CORES)} cores of {_after('/proc/cpuinfo', 'model name')}, {gib:.0f} GiB",
-        "system": f"{_pretty_name()}, Linux {platform.release()}, Python {platform.python_version()}",
+        "system": f"{_pretty_name()}, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}",
         "cores": f"measured on {sorted(SERVER_CORES)}, measuring on {sorted(CLIENT_CORES)}; rows that say"
         f" 'free' on {sorted(ALL_CORES)}, both",
         "load before": load(),

@@ -116,9 +116,7 @@ class Longshore:
             self._pinned(ONE, self._one, one),
             self._free(EIGHT, self._eight, _row(EIGHT_KEY, "warm runs, 8 clients", "/s", "asgi.8")),
             self._pinned(QUEUE, self._queue_one, single),
-            self._pinned(
-                QUEUE, self._queue_eight, _row(QUEUE_KEY, "runs queued by 8 clients", "/s", "commits")
-            ),
+            self._pinned(QUEUE, self._queue_eight, eight_queue),
             self._pinned(QUEUE, self._bulk, many),
             self._free(DONE, self._done, _row(DONE_KEY, eight, "/s", "grouped")),
             self._free(DONE, self._drained, _row("ours.drained", bulk, "/s", "grouped")),
