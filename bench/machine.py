@@ -20,9 +20,10 @@ SERVER_CORES = ALL_CORES - CLIENT_CORES or ALL_CORES
 def describe() -> dict[str, str]:
     """What figures depend on."""
     gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    kernel = platform.release().partition("-")[0]
     return {
         "machine": f"{len(ALL_CORES)} cores of {_after('/proc/cpuinfo', 'model name')}, {gib:.0f} GiB",
-        "system": f"{_pretty_name()}, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}",
+        "system": f"{_pretty_name()}, Linux {kernel}, Python {platform.python_version()}",
         "cores": f"measured on {sorted(SERVER_CORES)}, measuring on {sorted(CLIENT_CORES)}; rows that say"
         f" 'free' on {sorted(ALL_CORES)}, both",
         "load before": load(),
