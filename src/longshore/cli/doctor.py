@@ -57,8 +57,8 @@ def _probe(given: "Settings", *, as_json: bool) -> int:
         level = {"level": walls.level, "words": ISOLATION_LEVELS[walls.level], "lacking": list(walls.lacking)}
         output.document({"shut": is_shut, "isolation": level, "levels": ISOLATION_LEVELS, "probes": told})
         return 0 if is_shut else 1
-    rows = [(one.name, RESULTS[one.is_open], f"{one.tried}. {one.words}") for one in walls.probes]
-    output.table(("probe", "result", "words"), rows)
+    rows = [(one.name, RESULTS[one.is_open], one.tried, one.words) for one in walls.probes]
+    output.table(("probe", "result", "it tried", "it met"), rows)
     for name, words in ISOLATION_LEVELS.items():
         output.say(f"{name}{' (this machine)' if name == walls.level else ''}: {words}.")
     for lacking in walls.lacking:

@@ -13,7 +13,6 @@ import contextlib
 import ctypes
 import dataclasses
 import fcntl
-import ipaddress
 import json
 import os
 import socket
@@ -29,11 +28,11 @@ from longshore.adapters.sandbox.hostile.victims import victims
 from longshore.adapters.sandbox.netns import Kernel
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-SIOCSIFFLAGS, SIOCGIFINDEX, IFF_UP = 0x8914, 0x8933, 0x1
+SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
 CABLE = "cable0"
-HERE = (ipaddress.ip_interface("198.51.100.1/24"), ipaddress.ip_interface("2001:db8::1/64"))
-GATEWAYS = (ipaddress.ip_address("198.51.100.254"), ipaddress.ip_address("2001:db8::fe"))
+HERE = (("198.51.100.1", 24), ("203.0.113.1", 24), ("2001:db8::1", 64))
+GATEWAYS = ("198.51.100.254", "2001:db8::fe")
 """From the networks that are set aside for examples."""
 
 
@@ -49,8 +48,8 @@ class Given(TypedDict):
 
 
 def leave_the_network() -> None:
-    """Into a new one; an ordinary user needs a user namespace for that, and stays who they are in it. To be
-    called before there is a second thread. Raises OSError."""
+    """Into a new one that has its loopback; an ordinary user needs a user namespace for that, and stays who
+    they are in it. To be called before there is a second thread. Raises OSError."""
     user, group = os.geteuid(), os.getegid()
     kinds = CLONE_NEWNET | (CLONE_NEWUSER if user else 0)
     if ctypes.CDLL(None, use_errno=True).unshare(kinds):
@@ -60,23 +59,27 @@ def leave_the_network() -> None:
         Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1", encoding="ascii")
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1", encoding="ascii")
+    _raise_up("lo")
 
 
 def lay_cable() -> int:
     """An interface with addresses and default routes; it is there as long as its descriptor is open."""
     cable = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
     fcntl.ioctl(cable, TUNSETIFF, struct.pack("16sH22x", CABLE.encode(), IFF_TAP | IFF_NO_PI))
-    with socket.socket() as any_one:
-        for name in ("lo", CABLE):
-            fcntl.ioctl(any_one, SIOCSIFFLAGS, struct.pack("16sH22x", name.encode(), IFF_UP))
-        answer = fcntl.ioctl(any_one, SIOCGIFINDEX, struct.pack("16s24x", CABLE.encode()))
-        (index,) = struct.unpack_from("=i", answer, 16)
-    with Kernel() as kernel:
-        for here, gateway in zip(HERE, GATEWAYS, strict=True):
-            with contextlib.suppress(OSError):  # a kernel without IPv6
-                kernel.give_address(index, str(here.ip), here.network.prefixlen)
-                kernel.give_gateway(index, str(gateway))
+    _raise_up(CABLE)
+    index = socket.if_nametoindex(CABLE)
+    with Kernel() as kernel, contextlib.suppress(OSError):  # a kernel without IPv6 stops at the last ones
+        for ip, length in HERE[:2]:
+            kernel.give_address(index, ip, length)
+        kernel.give_gateway(index, GATEWAYS[0])
+        kernel.give_address(index, *HERE[2])
+        kernel.give_gateway(index, GATEWAYS[1])
     return cable
+
+
+def _raise_up(device: str) -> None:
+    with socket.socket() as any_one:
+        fcntl.ioctl(any_one, SIOCSIFFLAGS, struct.pack("16sH22x", device.encode(), IFF_UP))
 
 
 async def _tried(given: Given) -> Sequence[Outcome]:
