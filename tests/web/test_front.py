@@ -106,7 +106,8 @@ async def test_every_caller_is_answered_alike(
         await house.token(Role.ADMIN, other),
         "lsh_nobody",
         "with space",
-        "!", "x" * 300,
+        "!",
+        "x" * 300,
     ]
     for token in tokens:
         await both(app, house, token, RUNS, json={})
