@@ -56,6 +56,7 @@ class Dispatch:
         """Note a sign of life; the time is ours, an interceptor's clock may be off."""
         seen = replace(me, seen_at=self.clock.now())
         await self.store.write(lambda work: work.fleet.seen(seen))
+        self.express.seen()
 
     async def claim(self, me: Interceptor, room: Room) -> Lease | None:
         """Take the oldest queued run that fits; the table is asked before the bell is waited for, so that a

@@ -35,6 +35,7 @@ LEASE = timedelta(seconds=30)
 WRITTEN_AFTER_S = 0.02
 SHORT_LOG, LINE_COSTS = 4096, 64
 """Characters of a log that is recorded with its run's end, and what each line counts besides its text."""
+FLEET_HOLDS_S = 1.0
 LOOK_AGAIN_S = 1.0
 """A location without news is looked up in the table all the same: a bell may be lost."""
 
@@ -117,6 +118,8 @@ class Express:
     _rides: dict[RunId, Ride] = field(default_factory=dict)
     _writing: "dict[RunId, asyncio.Task[None]]" = field(default_factory=dict)
     _places: dict[str, _Place] = field(default_factory=dict)
+    _alive: Sequence[Interceptor] = ()
+    _alive_until: float = 0.0
 
     def _place(self, location: str) -> _Place:
         place = self._places.get(location)
@@ -288,6 +291,20 @@ class Express:
 
     # --- rows -----------------------------------------------------------------------------------------
 
+    async def alive(self) -> Sequence[Interceptor]:
+        """The interceptors that take runs, as of this second."""
+        now = time.monotonic()
+        if now > self._alive_until:
+            since = self.clock.now() - ALIVE
+            found = await self.store.read(lambda work: work.fleet.all(since))
+            self._alive = [one for one in found if not one.draining]
+            self._alive_until = now + FLEET_HOLDS_S
+        return self._alive
+
+    def seen(self) -> None:
+        """The fleet has changed."""
+        self._alive_until = 0.0
+
     async def settled(self, run: RunId) -> None:
         """See to it that a run has its row, if it is one of ours. Who asks for a run by its id calls this."""
         if run in self._rides:
@@ -311,15 +328,10 @@ class Express:
 
     async def _written(self, ride: Ride) -> None:
         run = ride.as_it_stands()
-
-        def change(work: Work) -> Run:
-            row = with_wait(work, run, self.clock.now()) if run.state is RunState.QUEUED else run
-            work.runs.add(row)
-            return row
-
         try:
             await self.logbook.write(run.id, ride.lines)
-            row = await self.store.write(change)
+            row = with_wait(run, await self.alive()) if run.state is RunState.QUEUED else run
+            await self.store.write(lambda work: work.runs.add(row))
         except Exception as error:  # noqa: BLE001  (it is raised to whoever waits for the run)
             if not ride.answer.done():
                 ride.answer.set_exception(error)
@@ -333,9 +345,8 @@ class Express:
             ride.answer.set_result(None)
 
 
-def with_wait(work: Work, run: Run, now: datetime) -> Run:
+def with_wait(run: Run, alive: Sequence[Interceptor]) -> Run:
     """A queued run, with a word about what it waits for where no interceptor can take it now."""
-    alive = [one for one in work.fleet.all(now - ALIVE) if not one.draining]
     waits = waits_for(run.limits, run.location, alive)
     return run if waits is None else replace(run, notices=(*run.notices, waits))
 
