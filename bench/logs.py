@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lines a second from a handler to somebody who watches, on a server in a process of its own.
 
-    python bench/logs.py [--lines 100000] [--rounds 5] [--flood]
+    python -m bench.logs [--lines 100000] [--rounds 5] [--flood]
 
 Each row is a way to watch, without secrets and with twenty that are masked; rows are interleaved. A watcher
 only counts line ends, so that it is the server which is measured. Plain lines have no level; logged ones look
@@ -23,7 +23,7 @@ import zipfile
 from collections import defaultdict
 from pathlib import Path
 
-from soak import Caller, Server
+from bench.soak import Caller, Server
 from websockets.sync.client import connect
 
 SECRETS = 20

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A long day: thousands of mixed runs through a real server, and nothing left of them afterwards.
 
-    python bench/soak.py [--runs 20000] [--legs 10] [--clients 6] [--seed 1] [--data DIRECTORY]
+    python -m bench.soak [--runs 20000] [--legs 10] [--clients 6] [--seed 1] [--data DIRECTORY]
 
 Handlers return, raise, crash, exit, sleep past their time, take too much memory, leave daemons and files
 behind; people cancel. After each leg the server is counted while it is quiet. The verdict: every run has the
@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from leftovers import Standing, adopt_orphans, left_behind, servers_of, standing
+from bench.leftovers import Standing, adopt_orphans, left_behind, servers_of, standing
 
 LONGSHORE = str(Path(sys.executable).with_name("longshore"))
 READY = "Longshore is ready: "

@@ -69,9 +69,16 @@ class Bench:
             **wanted,
         )
 
-    async def begun(self, code: str, environment: Mapping[str, str] | None = None, **more: Any) -> Cell:
+    async def begun(
+        self,
+        code: str,
+        environment: Mapping[str, str] | None = None,
+        *,
+        early: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> Cell:
         """A cell whose runtime has been started."""
-        cell = await self.sandbox.launch(self.spec(code, **more))
+        cell = await self.sandbox.launch(self.spec(code, **more), early)
         try:
             await cell.assign({**ENVIRONMENT, **(environment or {})}, "app.handler")
         except BaseException:

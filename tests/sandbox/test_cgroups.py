@@ -135,6 +135,30 @@ def test_a_group_s_processes_are_killed_with_it_and_a_sweep_takes_all() -> None:
     assert [place for place in groups.places if place.exists()] == []
 
 
+def test_who_comes_and_who_goes_is_listed_at_once() -> None:
+    name = f"longshore-test-{os.getpid()}"
+    real_groups(name)
+    groups = open_groups(name)
+    try:
+        group = groups.make("cell", QUOTA)
+        script = "".join(f"echo 0 > {path}; " for path in group.joining())
+        asked = []
+        for _ in range(3):
+            with subprocess.Popen(["/bin/sh", "-c", f"{script} read line"], stdin=subprocess.PIPE) as shell:
+                until = time.monotonic() + 10
+                while group.processes() != [shell.pid] and time.monotonic() < until:
+                    time.sleep(0.001)
+                asked.append(group.processes() == [shell.pid])
+                shell.communicate(b"\n")
+            until = time.monotonic() + 10
+            while group.processes() and time.monotonic() < until:
+                time.sleep(0.001)
+            asked.append(group.processes() == [])
+    finally:
+        groups.close()
+    assert asked == [True] * 6
+
+
 def test_the_kernel_kills_a_group_of_version_2_at_once() -> None:
     mounts = _mounts(Path("/proc/self/mountinfo").read_text())
     own = next((_own(one, "/") for one in mounts if one.version == 2 and os.access(one.point, os.W_OK)), None)

@@ -50,12 +50,11 @@ def a_key(task: str, memory_mb: int = 128, revision: int = 1) -> WarmKey:
 
 async def served(bench: Bench, key: WarmKey) -> Environment:
     """An environment that has served a run."""
-    cell = await bench.begun(HANDLER)
+    cell = await bench.begun(HANDLER, early=ENVIRONMENT)
     environment = Environment(
         cell,
         RuntimeApi(cell.runtime_api),
         key,
-        ENVIRONMENT,
         PlatformDoor("http://127.0.0.1:9", cell.platform, True),
     )
     await environment.open()

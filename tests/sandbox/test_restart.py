@@ -62,13 +62,14 @@ if os.fork() == 0:
 while True:
     print("late", flush=True)
 """
+Early = Mapping[str, str] | None
 ENVIRONMENTS = pytest.mark.parametrize("early", [ENVIRONMENT, None], ids=["ahead", "late"])
 
 
-async def renewed(cell: Cell, early: Mapping[str, str] | None, **more: str) -> None:
+async def renewed(cell: Cell, **more: str) -> None:
     """Another runtime in the same cell."""
     await cell.clear()
-    await cell.renew(early)
+    await cell.renew()
     await cell.resume({})
     await assigned(cell, more)
 
@@ -80,17 +81,15 @@ def mark(request: pytest.FixtureRequest) -> str:
 
 
 @ENVIRONMENTS
-async def test_globals_are_new_and_tmp_is_kept_output_and_inputs_are_not(
-    bench: Bench, early: Mapping[str, str] | None
-) -> None:
+async def test_globals_are_new_and_tmp_is_kept_output_and_inputs_are_not(bench: Bench, early: Early) -> None:
     (bench.place / "one.jtl").write_text("one")
-    cell = await bench.begun(LOOK, inputs={"one.jtl": bench.place / "one.jtl"})
+    cell = await bench.begun(LOOK, early=early, inputs={"one.jtl": bench.place / "one.jtl"})
     found = []
     try:
         for _ in range(3):
             async with serving(cell) as api:
                 found += [await asked(api), await asked(api)]
-            await renewed(cell, early)
+            await renewed(cell)
     finally:
         await cell.kill()
 
@@ -104,9 +103,9 @@ async def test_the_second_runtime_has_the_environment_it_is_given(walled: Bench)
     code = "import os\ndef handler(event, context):\n    return dict(os.environ)\n"
     found = []
     for early in ({**ENVIRONMENT, "EARLY": "1"}, None):
-        cell = await walled.begun(code, {"MINE": "first"})
+        cell = await walled.begun(code, {"MINE": "first"}, early=early)
         try:
-            await renewed(cell, early, MINE="second")
+            await renewed(cell, MINE="second")
             async with serving(cell) as api:
                 found.append(await asked(api))
         finally:
@@ -120,9 +119,9 @@ async def test_the_second_runtime_has_the_environment_it_is_given(walled: Bench)
 
 @ENVIRONMENTS
 async def test_whoever_the_first_left_running_is_gone_and_never_heard_again(
-    bench: Bench, early: Mapping[str, str] | None, mark: str
+    bench: Bench, early: Early, mark: str
 ) -> None:
-    cell = await bench.begun(STAYS, {"MARK": mark})
+    cell = await bench.begun(STAYS, {"MARK": mark}, early=early)
     heard = Heard()
     try:
         while len(processes_with(mark)) < 2:
@@ -131,7 +130,7 @@ async def test_whoever_the_first_left_running_is_gone_and_never_heard_again(
         await cell.clear()
         alive = processes_with(mark)
         ended = await cell.exited()
-        await cell.renew(early)
+        await cell.renew()
         listen(cell, heard := Heard())
         silent = heard.out
         await cell.resume({})
@@ -146,7 +145,8 @@ async def test_whoever_the_first_left_running_is_gone_and_never_heard_again(
     assert heard.out == b"second\n"
 
 
-async def test_a_runtime_that_ended_by_itself_gives_way_too(bench: Bench) -> None:
+@ENVIRONMENTS
+async def test_a_runtime_that_ended_by_itself_gives_way_too(bench: Bench, early: Early) -> None:
     cell = await bench.begun(
         "import os\nif not os.path.exists(os.environ['HOME'] + '/been'):\n"
         "    open(os.environ['HOME'] + '/been', 'w').close()\n    os._exit(7)\n"
@@ -154,7 +154,7 @@ async def test_a_runtime_that_ended_by_itself_gives_way_too(bench: Bench) -> Non
     )
     try:
         first = await asyncio.wait_for(cell.exited(), 30)
-        await renewed(cell, ENVIRONMENT)
+        await renewed(cell)
         second = asyncio.ensure_future(cell.exited())
         async with serving(cell) as api:
             answer = await asked(api)
@@ -168,7 +168,8 @@ async def test_a_runtime_that_ended_by_itself_gives_way_too(bench: Bench) -> Non
     assert (await second).signal == signal.SIGKILL
 
 
-async def test_usage_of_the_second_begins_at_nothing(bench: Bench) -> None:
+@ENVIRONMENTS
+async def test_usage_of_the_second_begins_at_nothing(bench: Bench, early: Early) -> None:
     code = """
     import os, time
     been = os.environ["HOME"] + "/been"
@@ -181,7 +182,7 @@ async def test_usage_of_the_second_begins_at_nothing(bench: Bench) -> None:
                 pass
             os._exit(1)
     """
-    cell = await bench.begun(code)
+    cell = await bench.begun(code, early=early)
     try:
         async with serving(cell) as api:
             asking = asyncio.ensure_future(asked(api))
@@ -190,7 +191,7 @@ async def test_usage_of_the_second_begins_at_nothing(bench: Bench) -> None:
             await asyncio.gather(asking, return_exceptions=True)
         await cell.clear()
         first = cell.usage()
-        await cell.renew(None)
+        await cell.renew()
         await cell.resume({})
         await assigned(cell)
         async with serving(cell) as api:
@@ -205,7 +206,10 @@ async def test_usage_of_the_second_begins_at_nothing(bench: Bench) -> None:
     assert second.cpu_ms < 250
 
 
-async def test_what_the_first_asked_of_a_door_that_nobody_opened_is_not_the_second_s(bench: Bench) -> None:
+@ENVIRONMENTS
+async def test_what_the_first_asked_of_a_door_that_nobody_opened_is_not_the_second_s(
+    bench: Bench, early: Early
+) -> None:
     code = """
     import os, socket, time
     been = os.environ["HOME"] + "/been"
@@ -220,10 +224,10 @@ async def test_what_the_first_asked_of_a_door_that_nobody_opened_is_not_the_seco
     def handler(event, context):
         return "second"
     """
-    cell = await bench.begun(code)
+    cell = await bench.begun(code, early=early)
     try:
         await until_said(cell, Heard(), b"asked")
-        await renewed(cell, ENVIRONMENT)
+        await renewed(cell)
         async with serving(cell) as api:
             ready = await asyncio.wait_for(api.ready(), 30)
             answer = await asked(api)
@@ -234,7 +238,8 @@ async def test_what_the_first_asked_of_a_door_that_nobody_opened_is_not_the_seco
     assert answer == "second"
 
 
-async def test_the_second_s_pipes_block_whatever_the_first_made_of_them(bench: Bench) -> None:
+@ENVIRONMENTS
+async def test_the_second_s_pipes_block_whatever_the_first_made_of_them(bench: Bench, early: Early) -> None:
     code = """
     import fcntl, os
     def handler(event, context):
@@ -243,13 +248,13 @@ async def test_the_second_s_pipes_block_whatever_the_first_made_of_them(bench: B
         os.set_blocking(2, False)
         return before
     """
-    cell = await bench.begun(code)
+    cell = await bench.begun(code, early=early)
     found = []
     try:
-        for early in (ENVIRONMENT, None, None):
+        for _ in range(3):
             async with serving(cell) as api:
                 found.append(await asked(api))
-            await renewed(cell, early)
+            await renewed(cell)
     finally:
         await cell.kill()
 
@@ -271,7 +276,7 @@ async def test_processes_that_multiply_are_ended(walled: Bench, mark: str) -> No
             except OSError:
                 pass
     """
-    cell = await walled.begun(code, {"MARK": mark}, pids=40)
+    cell = await walled.begun(code, {"MARK": mark}, early=ENVIRONMENT, pids=40)
     try:
         async with serving(cell) as api:
             asking = asyncio.ensure_future(asked(api))
@@ -280,7 +285,7 @@ async def test_processes_that_multiply_are_ended(walled: Bench, mark: str) -> No
             await cell.clear()
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-        await cell.renew(ENVIRONMENT)
+        await cell.renew()
         await cell.resume({})
         await assigned(cell)
         async with serving(cell) as api:
@@ -291,9 +296,9 @@ async def test_processes_that_multiply_are_ended(walled: Bench, mark: str) -> No
 
 async def test_limits_hold_after_a_restart(walled: Bench) -> None:
     code = "def handler(event, context):\n    return len(b'x' * (300 * 2**20))\n"
-    cell = await walled.begun(code, memory_mb=64, cpus=0.5)
+    cell = await walled.begun(code, early=ENVIRONMENT, memory_mb=64, cpus=0.5)
     try:
-        await renewed(cell, ENVIRONMENT)
+        await renewed(cell)
         async with serving(cell) as api:
             asking = asyncio.ensure_future(asked(api))
             ended = await asyncio.wait_for(cell.exited(), 30)
@@ -318,18 +323,18 @@ async def test_a_cell_whose_launcher_does_not_obey_cannot_be_cleared(bench: Benc
         with pytest.raises(Unavailable):
             await cell.clear()
         with pytest.raises(Unavailable):
-            await cell.renew(None)
+            await cell.renew()
     finally:
         await asyncio.wait_for(cell.kill(), 30)
 
 
 @pytest.mark.parametrize("step", ["clear", "renew"])
 async def test_a_cell_that_is_killed_half_way_leaves_nothing(bench: Bench, step: str, mark: str) -> None:
-    cell = await bench.begun(STAYS, {"MARK": mark})
+    cell = await bench.begun(STAYS, {"MARK": mark}, early=ENVIRONMENT)
     await until_said(cell, Heard(), b"late")
     if step == "renew":
         await cell.clear()
-    work = asyncio.ensure_future(cell.clear() if step == "clear" else cell.renew(ENVIRONMENT))
+    work = asyncio.ensure_future(cell.clear() if step == "clear" else cell.renew())
     await asyncio.sleep(0.005)
 
     await asyncio.wait_for(cell.kill(), 30)

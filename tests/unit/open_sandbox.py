@@ -115,7 +115,7 @@ class OpenCell:
         self._end_process()
         await self.exited()
 
-    async def renew(self, environment: Mapping[str, str] | None) -> None:
+    async def renew(self) -> None:
         self._empty()
         self._exit = asyncio.get_running_loop().create_future()
         self._waiting = None
@@ -173,7 +173,7 @@ class OpenSandbox:
     def isolation(self) -> Isolation:
         return Isolation(level="none")
 
-    async def launch(self, spec: CellSpec) -> Cell:
+    async def launch(self, spec: CellSpec, early: Mapping[str, str] | None = None) -> Cell:
         self.launching.set()
         await self.gate.wait()
         cell = OpenCell(spec, self.oom)

@@ -28,7 +28,7 @@ from longshore.domain.task import Reuse
 from longshore.domain.warm import WarmKey
 from longshore.interceptor import report, verdict
 from longshore.interceptor.environment import (
-    Identity,
+    arn_of,
     environment_of,
     identity,
     starting_environment,
@@ -159,7 +159,7 @@ class Attempt:
             return None
         is_private = cell.platform.getsockname()[1] == PLATFORM_PORT
         door = PlatformDoor(self.machine.platform_url, cell.platform, is_private)
-        return Environment(cell, RuntimeApi(cell.runtime_api), key, early, door)
+        return Environment(cell, RuntimeApi(cell.runtime_api), key, door)
 
     def _early(self, runtime_id: str) -> Mapping[str, str] | None:
         """What the interpreter may start with before it is known for whom; None where it may not."""
@@ -313,16 +313,16 @@ class Attempt:
             environment.platform.end()
 
     async def _served(self, environment: Environment, masks: Masks, runtime_id: str) -> Verdict:
-        named = identity(self.invocation, self.clock.now())
         cell, api = environment.cell, environment.api
         if environment.is_cold:
             await environment.open()
+            named = identity(self.invocation, self.clock.now())
             variables = environment_of(self.invocation, named, runtime_id, environment.platform.word)
             await cell.assign(variables, self.invocation.handler)
             failed = await self._init(cell, api, masks)
             if failed is not None:
                 return failed
-        return await self._invoke(cell, api, named, masks)
+        return await self._invoke(cell, api, masks)
 
     async def _init(self, cell: Cell, api: RuntimeApi, masks: Masks) -> Verdict | None:
         """Wait until the code is loaded; the verdict when it is not going to be."""
@@ -335,13 +335,13 @@ class Attempt:
             return verdict.failed(self.invocation, ready.payload, ready.type or "Runtime.Unknown", masks)
         return None
 
-    async def _invoke(self, cell: Cell, api: RuntimeApi, named: Identity, masks: Masks) -> Verdict:
+    async def _invoke(self, cell: Cell, api: RuntimeApi, masks: Masks) -> Verdict:
         """Give it the event; the time limit counts from here."""
         timeout = self.invocation.limits.timeout_s
         call = Call(
             request_id=self.invocation.run,
             deadline_ms=int((self.clock.now() + timedelta(seconds=timeout)).timestamp() * 1000),
-            arn=named.arn,
+            arn=arn_of(self.invocation),
             event=self.invocation.event,
         )
         try:

@@ -89,7 +89,7 @@ class Pool:
             except BaseException:
                 await cell.kill()
                 raise
-        return await self._sandbox.launch(spec)
+        return await self._sandbox.launch(spec, environment)
 
     def _taken(self, frame: Frame, environment: Mapping[str, str]) -> Cell | None:
         if self._is_over or self._is_pointless:

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -40,14 +40,12 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class Environment:
-    """A cell with its runtime and its doors, as it serves run after run. `early` is what its runtime may
-    start with ahead of need; None where it needs a start of its own. Connections to allowed addresses may
+    """A cell with its runtime and its doors, as it serves run after run. Connections to allowed addresses may
     stay from one run to the next; those to the platform end with the run, whose token they have."""
 
     cell: Cell
     api: RuntimeApi
     key: WarmKey
-    early: Mapping[str, str] | None
     platform: PlatformDoor
     doors: Doors = field(default_factory=Doors)
     tail: Tail | None = None
@@ -80,7 +78,7 @@ class Environment:
     async def renew(self) -> None:
         """Start the runtime anew where it was cleared. Raises Unavailable."""
         await self._shut()
-        await self.cell.renew(self.early)
+        await self.cell.renew()
         self.api = RuntimeApi(self.cell.runtime_api)
         self.is_cleared = False
 

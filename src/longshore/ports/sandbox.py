@@ -200,10 +200,10 @@ class Cell(Protocol):
         /tmp and /output are as they were left. Raises Unavailable when something resists, `hold` the like."""
         ...
 
-    async def renew(self, environment: Mapping[str, str] | None) -> None:
+    async def renew(self) -> None:
         """Make a cell that was cleared ready for another runtime: /tmp is kept, nothing else of a run is.
-        With an environment the runtime starts ahead, as in `prepare`; without it waits for `assign`. `resume`
-        is next. Raises Unavailable like `hold`."""
+        Where the cell had an early environment a runtime waits already. `resume` is next. Raises Unavailable
+        like `hold`."""
         ...
 
     async def terminate(self) -> None:
@@ -230,8 +230,10 @@ class Sandbox(Protocol):
     @property
     def isolation(self) -> Isolation: ...
 
-    async def launch(self, spec: CellSpec) -> Cell:
-        """A fresh cell; raises Unavailable with what is missing on this machine."""
+    async def launch(self, spec: CellSpec, early: Mapping[str, str] | None = None) -> Cell:
+        """A fresh cell; raises Unavailable with what is missing on this machine. With an `early` environment
+        its interpreter starts with that, and need not start once more for `assign`: faster, but what an
+        interpreter looks at when it starts must be the same there."""
         ...
 
     async def prepare(self, frame: Frame, environment: Mapping[str, str]) -> Cell | None:

@@ -175,6 +175,9 @@ class Dispatch:
 
     async def next_seq(self, lease: Lease) -> int:
         """One past what the log has."""
+        if ride := self.express.held(lease):
+            return ride.lines[-1].seq + 1 if ride.lines else 1
+        await self.express.settled(lease.run)
         return await self.logbook.last_seq(lease.run) + 1
 
     async def log(self, lease: Lease, lines: Sequence[LogLine]) -> None:
@@ -228,7 +231,8 @@ class Dispatch:
             else await self.express.end(ride, result, payload=payload, payload_digest=digest)
         )
         if ended is not None:
-            await self.logbook.close(ended.id)
+            if ride is None:  # nobody follows a log that is recorded with its end
+                await self.logbook.close(ended.id)
             self.notifier.notify(RunChanged(run=ended))
 
     async def _finished(

@@ -57,13 +57,20 @@ class Ride:
     lines: list[LogLine] = field(default_factory=list)
     log_size: int = 0
 
+    @property
+    def state(self) -> RunState:
+        """Where the run is."""
+        if self.lease is None:
+            return RunState.QUEUED
+        return RunState.STARTING if self.started_at is None else RunState.RUNNING
+
     def as_it_stands(self) -> Run:
         """The run as its row would have it."""
         if self.lease is None:
             return self.run
         return replace(
             self.run,
-            state=RunState.STARTING if self.started_at is None else RunState.RUNNING,
+            state=self.state,
             holder=self.lease.holder,
             holder_name=self.holder_name,
             fence=self.lease.fence,
@@ -241,16 +248,19 @@ class Express:
         self, ride: Ride, result: RunResult, *, payload: str | None, payload_digest: Digest | None
     ) -> Run:
         """Record a ride that is over, once and for all."""
-        now = self.clock.now()
-        run = ride.as_it_stands()
-        if result.state not in MOVES[run.state]:
-            raise IllegalMove(f"run {run.id} is {run.state}; it cannot become {result.state}")
+        run, lease = ride.run, ride.lease
+        if lease is None or result.state not in MOVES[ride.state]:
+            raise IllegalMove(f"run {run.id} is {ride.state}; it cannot become {result.state}")
         ended = replace(
             run,
             state=result.state,
             reason=result.reason,
-            lease_until=None,
-            ended_at=now,
+            holder=lease.holder,
+            holder_name=ride.holder_name,
+            fence=lease.fence,
+            claimed_at=ride.claimed_at,
+            started_at=ride.started_at,
+            ended_at=self.clock.now(),
             payload=payload,
             payload_digest=payload_digest,
             error=result.error,

@@ -62,9 +62,9 @@ class Bubblewrap:
         words = tuple(self._bounds.missing())
         return Isolation(level="limits" if words else "strict", words=words)
 
-    async def launch(self, spec: CellSpec) -> Cell:
+    async def launch(self, spec: CellSpec, early: Mapping[str, str] | None = None) -> Cell:
         """Some 60 ms, half of them Python's own start."""
-        return await self._launch(slots.within_reach(spec))
+        return await self._launch(slots.within_reach(spec), early)
 
     async def prepare(self, frame: Frame, environment: Mapping[str, str]) -> Cell | None:
         """The same, and the time that the runtime takes to import its client."""
@@ -79,15 +79,15 @@ class Bubblewrap:
             cpus=PREPARING_CPUS,
             memory_mb=PREPARING_MB,
         )
-        cell = await self._launch(slots.within_reach(spec))
+        cell = await self._launch(slots.within_reach(spec), environment)
         try:
-            await cell.prepare(environment)
+            await cell.prepared()
         except BaseException:
             await cell.kill()
             raise
         return cell
 
-    async def _launch(self, spec: CellSpec) -> LiveCell:
+    async def _launch(self, spec: CellSpec, early: Mapping[str, str] | None) -> LiveCell:
         wiring = await wires.planned(spec.network, self._lookout.now())
         with contextlib.ExitStack() as undo:
             slot = slots.take()
@@ -99,7 +99,7 @@ class Bubblewrap:
             var = Var(self._home.cells / name)
             undo.callback(var.remove)
             furnished(var, spec)
-            plan = self._plan(spec, slot, group, var, wiring)
+            plan = self._plan(spec, early, slot, group, var, wiring)
             undo.pop_all()
         cell = await launch(plan, self._watch)
         self._live = {one for one in self._live if not one.is_over} | {cell}
@@ -156,7 +156,15 @@ class Bubblewrap:
         if done.returncode:
             raise Unavailable(explained(done.stderr.decode("utf-8", "replace").strip()))
 
-    def _plan(self, spec: CellSpec, slot: Slot | None, group: Group, var: Var, wiring: Wiring) -> Plan:
+    def _plan(
+        self,
+        spec: CellSpec,
+        early: Mapping[str, str] | None,
+        slot: Slot | None,
+        group: Group,
+        var: Var,
+        wiring: Wiring,
+    ) -> Plan:
         is_open = spec.network.mode is NetworkMode.HOST
         walls = [*WALLS, *(() if is_open else OWN_NETWORK), *self._room(spec, var, wiring)]
         before = slots.drop(slot, self._setpriv)
@@ -164,9 +172,8 @@ class Bubblewrap:
 
         def command(doors: Doors) -> Sequence[str]:
             numbers = ["--seccomp", str(doors.filter), "--info-fd", str(doors.info)]
-            library = ["--setenv", "LD_LIBRARY_PATH", f"{LANG}/lib"] if spec.runtime_root else []
-            inside = ["--", *launcher(spec, doors.control), *self._bounds.words(spec.frame)]
-            return joining(group, [*before, self._bwrap, *walls, *library, *numbers, *inside])
+            inside = ["--", *launcher(spec, doors.control, early), *self._bounds.words(spec.frame)]
+            return joining(group, [*before, self._bwrap, *walls, *variables(spec, early), *numbers, *inside])
 
         async def furnish(wanted: CellSpec) -> None:
             moved_in.append(await self._move_in(var, slots.within_reach(wanted)))
@@ -189,6 +196,7 @@ class Bubblewrap:
             furnish=furnish if spec.package_dir is None else None,
             lay=var.lay,
             walls=True,
+            ahead=early is not None,
             filter=self._home.filter,
             group=group,
             spec=spec,
@@ -223,13 +231,21 @@ def furnished(var: Var, spec: CellSpec) -> None:
         raise Unavailable(f"no room for the sandbox's inputs: {error}") from error
 
 
-def launcher(spec: CellSpec, control: int) -> list[str]:
+def launcher(spec: CellSpec, control: int, early: Mapping[str, str] | None) -> list[str]:
     """The launcher's words inside; it limits itself, and with it all that it starts. On the host's network
-    it takes whatever ports are free."""
+    it takes whatever ports are free. Where it is not to be a runtime itself it starts as bare as it can."""
     is_open = spec.network.mode is NetworkMode.HOST
-    words = [spec.python, "-I", "-S", f"{BOOTSTRAP}/launcher.py", f"control={control}"]
+    options = ["-I", "-S"] if early is None else []
+    words = [spec.python, *options, f"{BOOTSTRAP}/launcher.py", f"control={control}"]
     words += ["port=0", "platform=0"] if is_open else ["port=9001", f"platform={PLATFORM_PORT}"]
-    return [*words, "output=/output", "adopt=0"]
+    return [*words, "output=/output", "adopt=0", f"ahead={int(early is not None)}"]
+
+
+def variables(spec: CellSpec, early: Mapping[str, str] | None) -> list[str]:
+    """What the launcher starts with: a runtime's own, or no more than its interpreter needs."""
+    library = {"LD_LIBRARY_PATH": f"{LANG}/lib"} if spec.runtime_root else {}
+    found = library if early is None else early
+    return [word for name, value in found.items() for word in ("--setenv", name, value)]
 
 
 def programs() -> tuple[str, str]:

@@ -32,6 +32,7 @@ GRACE_S = 0.4
 PATIENCE_S = 5.0
 STILL_WITHIN_S = 0.5
 CLEAR_WITHIN_S = 1.0
+PREPARED_WITHIN_S = 30.0
 _MB = 2**20
 
 
@@ -60,8 +61,8 @@ class Body:
     `own_processes` is how many there are while a handler has started none; `stragglers` finds processes that
     left the family, where that is possible; `dress` puts the real places of this cell into an environment;
     `furnish` brings a package and inputs into a cell that started without, `lay` exchanges the inputs;
-    `quota` is what its group was made with; `is_current` says whether a network that was laid now would be
-    the same; `let_go` runs when all is over."""
+    `ahead`: its launcher forks runtimes from itself; `quota` is what its group was made with; `is_current`
+    says whether a network that was laid now would be the same; `let_go` runs when all is over."""
 
     child: Child
     control: Control
@@ -71,6 +72,7 @@ class Body:
     stderr: int
     first: First | None
     own_processes: int
+    ahead: bool
     furnish: Callable[[CellSpec], Awaitable[None]] | None
     lay: Callable[[Mapping[str, Path]], None]
     dress: Callable[[Mapping[str, str], Ready], Mapping[str, str]]
@@ -91,7 +93,7 @@ class LiveCell:
         self._meter = Meter(body.child.pid, body.group, memory_limit)
         self._oom = False
         self._assigned = False
-        self._is_first = body.furnish is None
+        self._is_first = not body.ahead
         self._resting = self._stopped = self._is_tidy = self._is_clear = False
         self._has_inputs = True
         self._loop = asyncio.get_running_loop()
@@ -139,11 +141,13 @@ class LiveCell:
         """Where the handler's standard error arrives."""
         return self._body.stderr
 
-    async def prepare(self, environment: Mapping[str, str]) -> None:
-        """Have the runtime started before it is known for whom; what it takes until then is nobody's. Its
-        client notes where the Runtime API is as soon as it is imported."""
-        await self._body.control.prepare(self._dressed(environment))
-        if not await self._body.control.prepared:
+    async def prepared(self) -> None:
+        """Wait until a runtime waits. What it takes until it is known for whom is nobody's."""
+        is_prepared = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PREPARED_WITHIN_S):
+                is_prepared = await self._body.control.prepared
+        if not is_prepared:
             raise Unavailable("the sandbox's runtime did not start ahead of its task")
 
     async def furnish(self, spec: CellSpec) -> None:
@@ -166,10 +170,7 @@ class LiveCell:
         self._assigned = True
         self._meter.begin()
         self._watch.add(self)
-        await self._body.control.start(self._dressed(environment), handler)
-
-    def _dressed(self, environment: Mapping[str, str]) -> Mapping[str, str]:
-        return self._body.dress(environment, self._ready)
+        await self._body.control.start(self._body.dress(environment, self._ready), handler)
 
     @property
     def exit(self) -> "asyncio.Future[Exit]":
@@ -269,7 +270,7 @@ class LiveCell:
         self._meter.measure()
         self._is_clear = True
 
-    async def renew(self, environment: Mapping[str, str] | None) -> None:
+    async def renew(self) -> None:
         """Nobody is inside: what the dead have left on their way out is nobody's."""
         if not self._is_clear or self._killed is not None:
             raise Unavailable("the sandbox has ended")
@@ -286,10 +287,11 @@ class LiveCell:
         self._body.control.begin_anew()
         self._exit = self._loop.create_task(self._wait_for_exit())
         self._assigned = self._has_inputs = self._is_clear = False
-        self._is_tidy, self._is_first = True, environment is None
+        self._is_tidy, self._is_first = True, not self._body.ahead
         self._meter.begin_anew()
-        if environment is not None:
-            await self.prepare(environment)
+        if self._body.ahead:
+            await self._body.control.prepare()
+            await self.prepared()
 
     async def terminate(self) -> None:
         """By the launcher, which knows the runtime's process."""

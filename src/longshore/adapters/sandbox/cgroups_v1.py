@@ -74,9 +74,8 @@ class GroupV1:
         return entry(self.files.content(f"{self.at['memory']}/memory.oom_control"), "oom_kill") or 0
 
     def processes(self) -> list[int] | None:
-        """Everybody is in every tree."""
-        found = self.files.content(f"{next(iter(self.at.values()))}/cgroup.procs")
-        return [int(word) for word in found.split()]
+        """Everybody is in every tree. The kernel remembers this list for as long as its file is open."""
+        return numbers(f"{next(iter(self.at.values()))}/cgroup.procs")
 
     def hurry(self) -> None:
         """No quota any more."""

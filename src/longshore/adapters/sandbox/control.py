@@ -69,12 +69,12 @@ class Control:
             raise Unavailable("the sandbox's launcher is not there any more")
         self._begin()
 
-    async def prepare(self, environment: Mapping[str, str]) -> None:
-        """Have the runtime started as far as it goes without a handler."""
-        await self._say("prepare", "", *(f"{name}={value}" for name, value in environment.items()))
+    async def prepare(self) -> None:
+        """Have another runtime wait for its handler."""
+        await self._say("prepare")
 
     async def start(self, environment: Mapping[str, str], handler: str) -> None:
-        """Have the runtime started, or the one that waits given its handler."""
+        """Have the runtime started, or give the one that waits its handler."""
         pairs = [f"{name}={value}" for name, value in environment.items()]
         odd = [name for name in environment if not name or "=" in name]
         if odd or any("\0" in word for word in (handler, *pairs)):

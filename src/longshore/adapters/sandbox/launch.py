@@ -50,11 +50,13 @@ class Doors:
 class Plan:
     """What to start and what comes with it. `explain` turns what was said on stderr into a sentence;
     `walls`: it is bwrap that is started, which takes the filter and says who its first process is;
+    `ahead` as in Body;
     `connect` lays its network, beside its boot, once that process is known;
     `furnish`, `lay` and `is_current` as in Body."""
 
     command: Callable[[Doors], Sequence[str]]
     walls: bool
+    ahead: bool
     filter: Path
     group: Group
     spec: CellSpec
@@ -109,6 +111,7 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
             stderr=mine[2],
             first=first,
             own_processes=WITH_WALLS if plan.walls else WITHOUT_WALLS,
+            ahead=plan.ahead,
             wires=wires,
             dress=plan.dress,
             furnish=plan.furnish,

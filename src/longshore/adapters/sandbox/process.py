@@ -123,8 +123,9 @@ class Process:
         words = "handlers see this machine's files, processes and network: run trusted code only"
         return Isolation(level="process", words=(words, *self._bounds.missing()))
 
-    async def launch(self, spec: CellSpec) -> Cell:
-        """Some 30 ms."""
+    async def launch(self, spec: CellSpec, early: Mapping[str, str] | None = None) -> Cell:
+        """Some 30 ms. A runtime starts from the beginning when it is assigned: what comes before the launcher
+        runs as root, and has no use for a handler's search paths."""
         spec = slots.within_reach(spec)
         name = self._home.next_name()
         self._sweep()
@@ -162,7 +163,8 @@ class Process:
 
         def command(doors: Doors) -> Sequence[str]:
             words = [places.python, "-I", "-S", script, f"control={doors.control}", "port=0", "platform=0"]
-            return joining(group, [*before, *words, f"output={places.output}", "adopt=1", *limits])
+            words += [f"output={places.output}", "adopt=1", "ahead=0", *limits]
+            return joining(group, [*before, *words])
 
         async def connect(_: int | None) -> Wires:
             return Wires(notices=_not_closed(places.spec.network.mode))
@@ -176,6 +178,7 @@ class Process:
         return Plan(
             command=command,
             walls=False,
+            ahead=False,
             filter=self._home.filter,
             group=group,
             spec=places.spec,

@@ -2,22 +2,24 @@
 """The first program inside a cell. It is copied there and knows nothing but the standard library.
 
     outside ◀── ready  + [listening: the Runtime API, the platform; the directory of /output]
-    outside ──▶ prepare, , NAME=value ...           the runtime starts and imports its client: nobody's yet
-    outside ◀── prepared
-    outside ──▶ start, handler, NAME=value ...      fork, exec of the runtime with exactly this environment;
-                                                    or, when one waits already, it is handed to that
+    outside ◀── prepared                            a runtime waits that has imported its client: nobody's yet
+    outside ──▶ start, handler, NAME=value ...      that turns into whose turn it is; where none waits: fork,
+                                                    exec of the runtime with exactly this environment
     outside ──▶ terminate                           SIGTERM to the runtime
     outside ◀── exit, wait status, peak kB, CPU µs
     outside ──▶ end                                 SIGKILL to everybody in here but this program
-    outside ◀── ended                               nobody else is left: prepare or start may follow
+    outside ◀── ended                               nobody else is left: start, or prepare for another one
+                                                    that waits, may follow
 
 A frame is its length (4 bytes, big-endian) and fields with NULs between them: an environment has no NUL
 either, and json, socket, signal would double the time until `ready`. When the outside closes its end, all is
 over.
 
-usage: launcher.py control=FD port=N platform=N output=DIR adopt=0|1 [nice=N] [limit=RESOURCE:N ...]
+usage: launcher.py control=FD port=N platform=N output=DIR adopt=0|1 ahead=0|1 [nice=N] [limit=RESOURCE:N ...]
 
 `adopt=1` is for life without a pid namespace: the runtime's orphans stay below this process and end with it.
+`ahead=1`: this interpreter was started as a runtime's is, so it imports the client itself and its children
+are runtimes without an exec, which saves half the time. No handler's code ever runs in this process.
 One thread, so that it may fork at any time; a child that ends interrupts whatever it waits for.
 """
 
@@ -25,10 +27,17 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # signal itself imports enum: 5 ms
 import _socket
+import gc
+import marshal
 import os
 import resource
 import sys
 import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType
+    from typing import Any
 
 PARENT_OF_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER
 FIRST_VICTIM = b"900"
@@ -38,6 +47,14 @@ LOOK_AGAIN_S = 0.0005
 
 class Closed(Exception):
     """The outside has closed its end."""
+
+
+class Turn(Exception):
+    """This process is a runtime now: its program, and whose turn it is."""
+
+    def __init__(self, code: CodeType, handler: bytes, environment: list[bytes]) -> None:
+        super().__init__()
+        self.code, self.handler, self.environment = code, handler, environment
 
 
 class Outside:
@@ -60,25 +77,15 @@ class Outside:
 
     def hear(self) -> list[bytes]:
         """The next frame."""
-        size = int.from_bytes(self._exactly(4), "big")
-        return self._exactly(size).split(b"\0")
+        return _heard(self._socket)
 
-    def _exactly(self, size: int) -> bytes:
-        parts = []
-        while size:
-            try:
-                part = self._socket.recv(min(size, 65536))
-            except OSError:
-                part = b""
-            if not part:
-                raise Closed
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
+    def close(self) -> None:
+        """Have nothing to do with them, in a process that is not this one any more."""
+        self._socket.close()
 
 
-def main(words: list[str]) -> None:
-    """Open the door, hand it out, wait for work."""
+def main(words: list[str]) -> Turn:
+    """Open the door, hand it out, wait for work. Returns in children that are runtimes."""
     given = dict(word.split("=", 1) for word in words if not word.startswith("limit="))
     for word in words:
         if word.startswith("limit="):
@@ -91,17 +98,20 @@ def main(words: list[str]) -> None:
     doors = [listening(int(given["port"])), listening(int(given["platform"]))]
     output = os.open(given["output"], os.O_RDONLY | os.O_DIRECTORY)
     outside.ready(doors, output)
+    port = doors[0].getsockname()[1]
     for door in doors:
         door.close()
     os.close(output)
     try:
-        Launcher(outside, alone).obey()
+        ahead = given["ahead"] == "1"
+        Launcher(outside, alone, ahead, imported(port) if ahead else None).obey()
+    except Turn as turn:
+        return turn
     except (Closed, OSError):
-        return
-    finally:
-        if alone:
-            end_descendants()
-        os._exit(0)
+        pass
+    if alone:
+        end_descendants()
+    os._exit(0)
 
 
 def listening(port: int) -> _socket.socket:
@@ -112,22 +122,57 @@ def listening(port: int) -> _socket.socket:
     return door
 
 
-class Launcher:
-    """Starts the runtime when told to, reports its end, stays until the outside goes."""
+def imported(port: int) -> CodeType | None:
+    """The runtime's program, with all imported that takes it long; None where that is not to be had, so that
+    the next one that is started says why. The client notes where the Runtime API is when it is imported."""
+    os.environ["AWS_LAMBDA_RUNTIME_API"] = f"127.0.0.1:{port}"
+    try:
+        code = program()
+        names: dict[str, Any] = {"__name__": "python", "__file__": place(".py")}
+        exec(code, names)  # noqa: S102  (ours, from beside us)
+        names["load"]()
+    except Exception:  # noqa: BLE001  (whatever it is, a handler's log is the place for it)
+        return None
+    gc.freeze()  # children do not walk through, and so copy, what is there by now
+    return code
 
-    def __init__(self, outside: Outside, alone: bool) -> None:
+
+def program() -> CodeType:
+    """Compiled ahead by the outside, if it has this version of Python."""
+    try:
+        with open(place(f".{sys.implementation.cache_tag}.pyc"), "rb") as file:
+            code: CodeType = marshal.loads(file.read()[16:])  # noqa: S302  (ours, from beside us)
+    except (OSError, ValueError, EOFError, TypeError):
+        with open(place(".py"), "rb") as file:
+            code = compile(file.read(), place(".py"), "exec", dont_inherit=True)
+    return code
+
+
+def place(ending: str) -> str:
+    """Where the runtime's program is."""
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), "python" + ending)
+
+
+class Launcher:
+    """Starts the runtime when told to, reports its end, stays until the outside goes. `ahead`: children may
+    become runtimes as they are, with this program."""
+
+    def __init__(self, outside: Outside, alone: bool, ahead: bool, code: CodeType | None) -> None:
         self._outside = outside
         self._alone = alone
+        self._ahead, self._code = ahead, code
         self._runtime = 0
         self._waiting: _socket.socket | None = None
         _signal.signal(_signal.SIGCHLD, self._bury)
 
     def obey(self) -> None:
-        """Carry out what is asked, until the end."""
+        """Carry out what is asked, until the end. Raises Turn in a child."""
+        if self._ahead:
+            self._prepare()
         while True:
             verb, *rest = self._outside.hear()
             if verb == b"prepare":
-                self._prepare(rest[1:])
+                self._prepare()
             elif verb == b"start":
                 self._start(rest[0], rest[1:])
             elif verb == b"terminate":
@@ -135,20 +180,27 @@ class Launcher:
             elif verb == b"end":
                 self._end()
 
-    def _prepare(self, environment: list[bytes]) -> None:
-        """A runtime that imports its client and waits for its handler at the other end of a pair."""
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        os.set_inheritable(theirs.fileno(), True)
-        self._run([b"-s"], [b"prepared", b"%d" % theirs.fileno()], environment)
-        theirs.close()
-        if not ours.recv(1):
-            raise Closed
-        self._waiting = ours
+    def _prepare(self) -> None:
+        """Have a child that waits for its turn, if it can be had."""
+        if self._code is not None:
+            self._fork(self._code)
         self._outside.say(b"prepared")
+
+    def _fork(self, code: CodeType) -> None:
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        with _Undisturbed():
+            self._runtime = os.fork()
+        if not self._runtime:
+            ours.close()
+            self._outside.close()
+            raise waited(theirs, code)
+        theirs.close()
+        self._waiting = ours
 
     def _start(self, handler: bytes, environment: list[bytes]) -> None:
         if self._waiting is None:
-            self._run([], [handler], environment)
+            with _Undisturbed():
+                self._runtime = start(handler, environment)
             return
         try:
             self._waiting.sendall(_framed([handler, *environment]))
@@ -157,10 +209,6 @@ class Launcher:
         finally:
             self._waiting.close()
             self._waiting = None
-
-    def _run(self, options: list[bytes], arguments: list[bytes], environment: list[bytes]) -> None:
-        with _Undisturbed():
-            self._runtime = start(options, arguments, environment)
 
     def _terminate(self) -> None:
         """The number of a process that was buried may be a stranger's."""
@@ -207,22 +255,43 @@ class _Undisturbed:
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
 
 
-def start(options: list[bytes], arguments: list[bytes], environment: list[bytes]) -> int:
-    """The runtime's process. It is what the kernel takes first when memory runs short. What an earlier one
-    did to the pipes that it shares with us is undone."""
-    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "python.py")
+def waited(pair: _socket.socket, code: CodeType) -> Turn:
+    """A child's wait for its turn; it ends here when there is none."""
+    try:
+        as_runtime()
+        handler, *environment = _heard(pair)
+        pair.close()
+        return Turn(code, handler, environment)
+    except BaseException:  # noqa: BLE001  (whatever it is, this process is not the launcher)
+        os._exit(0)
+
+
+def become(turn: Turn) -> None:
+    """Be a runtime that was started with this environment in this place: its program is `__main__`."""
+    os.environ.clear()
+    for pair in turn.environment:
+        name, _, value = pair.partition(b"=")
+        os.environb[name] = value
+    time.tzset()
+    os.chdir(os.environ["LAMBDA_TASK_ROOT"])
+    sys.argv[:] = [place(".py"), os.fsdecode(turn.handler)]
+    main = type(sys)("__main__")
+    main.__file__ = place(".py")
+    sys.modules["__main__"] = main
+    exec(turn.code, main.__dict__)  # noqa: S102  (ours)
+
+
+def start(handler: bytes, environment: list[bytes]) -> int:
+    """The process of a runtime that is started from the beginning."""
     variables = dict(pair.split(b"=", 1) for pair in environment)
     pid = os.fork()
     if pid:
         return pid
     try:
-        for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGCHLD):
+        for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
             _signal.signal(number, _signal.SIG_DFL)
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
-        for pipe in (1, 2):
-            os.set_blocking(pipe, True)
-        offer_as_victim()
-        words = [os.fsencode(sys.executable), *options, os.fsencode(program), *arguments]
+        as_runtime()
+        words = [os.fsencode(sys.executable), os.fsencode(place(".py")), handler]
         os.execve(words[0], words, variables)  # noqa: S606  (the point is that there is no shell)
     except OSError as error:
         os.write(2, b"the runtime could not be started: %s\n" % str(error).encode())
@@ -230,8 +299,13 @@ def start(options: list[bytes], arguments: list[bytes], environment: list[bytes]
         os._exit(CANNOT_START)
 
 
-def offer_as_victim() -> None:
-    """Where /proc allows it."""
+def as_runtime() -> None:
+    """A child's own. It is what the kernel takes first when memory runs short. What an earlier runtime did to
+    the pipes that it shares with us is undone."""
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
+    for pipe in (1, 2):
+        os.set_blocking(pipe, True)
     try:
         number = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
     except OSError:
@@ -290,10 +364,30 @@ def _children() -> list[int]:
     return found
 
 
+def _heard(end: _socket.socket) -> list[bytes]:
+    """The next frame."""
+    size = int.from_bytes(_exactly(end, 4), "big")
+    return _exactly(end, size).split(b"\0")
+
+
+def _exactly(end: _socket.socket, size: int) -> bytes:
+    parts = []
+    while size:
+        try:
+            part = end.recv(min(size, 65536))
+        except OSError:
+            part = b""
+        if not part:
+            raise Closed
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
 def _framed(fields: list[bytes] | tuple[bytes, ...]) -> bytes:
     payload = b"\0".join(fields)
     return len(payload).to_bytes(4, "big") + payload
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    become(main(sys.argv[1:]))

@@ -7,7 +7,8 @@ Not `python -m awslambdaric`: there a package's own `queue.py` or `logging.py` w
 library's while the client itself is being imported.
 
 usage: python.py HANDLER          environment and working directory are the handler's
-       python.py prepared FD      both come through the descriptor, once the client is imported
+
+The launcher may have done what `load` does in a process that this one is a fork of.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 import os
 import site
 import sys
-import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,19 +26,23 @@ HELLO = b"\0longshore-wire-1\n"
 BY_WIRE_AT_MOST = 1024 * 1024
 
 
-def main() -> None:
-    """Import the client before the package can be seen, set the path as Lambda does, hand over."""
-    runtime = os.environ["LAMBDA_RUNTIME_DIR"]
-    sys.path[0] = runtime
-    from awslambdaric import bootstrap, lambda_runtime_client  # noqa: F401  (what takes long is done early)
-    from awslambdaric.__main__ import main as serve
-    from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
+def load() -> None:
+    """Import the client before the package can be seen; what takes long is done before anybody waits."""
+    sys.path[0] = os.environ["LAMBDA_RUNTIME_DIR"]
+    import socket  # noqa: F401
 
-    if len(sys.argv) == 3:
-        become(int(sys.argv[2]))
-    name_runs(LambdaRuntimeClient)
+    from awslambdaric import __main__, bootstrap, lambda_runtime_client  # noqa: F401
+
+
+def main() -> None:
+    """Set the path as Lambda does, hand over."""
+    load()
+    from awslambdaric import lambda_runtime_client
+    from awslambdaric.__main__ import main as serve
+
+    name_runs(lambda_runtime_client.LambdaRuntimeClient)
     use_wire(lambda_runtime_client)
-    task = os.environ["LAMBDA_TASK_ROOT"]
+    task, runtime = os.environ["LAMBDA_TASK_ROOT"], os.environ["LAMBDA_RUNTIME_DIR"]
     layers = []
     if "PYTHONPATH" not in os.environ:
         version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
@@ -48,33 +52,6 @@ def main() -> None:
     for place in (task, *layers):
         site.addsitedir(place)
     serve(sys.argv)
-
-
-def become(number: int) -> None:
-    """Say that we wait, and turn into whose turn it is."""
-    os.write(number, b"w")
-    size = int.from_bytes(exactly(number, 4), "big")
-    handler, *pairs = exactly(number, size).split(b"\0")
-    os.close(number)
-    os.environ.clear()
-    for pair in pairs:
-        name, _, value = pair.partition(b"=")
-        os.environb[name] = value
-    time.tzset()
-    os.chdir(os.environ["LAMBDA_TASK_ROOT"])
-    sys.argv[1:] = [os.fsdecode(handler)]
-
-
-def exactly(number: int, size: int) -> bytes:
-    """So many bytes; nobody is to be served when they do not come."""
-    parts = []
-    while size:
-        part = os.read(number, min(size, 65536))
-        if not part:
-            os._exit(0)
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
 
 
 def name_runs(client: Any) -> None:
