@@ -9,12 +9,11 @@ import contextlib
 import ctypes
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
-GROUPS = Path("/sys/fs/cgroup")
 
 
 def adopt_orphans() -> None:
@@ -59,7 +58,7 @@ def standing(pid: int, data: Path, temporary: Path) -> Standing:
         threads=_number(status, "Threads:"),
         processes=len(below),
         cells=len(list((data / "cache" / "sandbox").glob("*/cells/*"))),
-        groups=len(groups_of(data)),
+        groups=sum(len(list(place.glob("*/"))) for place in groups_of(data)),
         zombies=sum(_state(one) == "Z" for one in below),
         temporary=len(temporary_files(data, temporary)),
     )
@@ -74,18 +73,10 @@ def descendants(pid: int) -> Iterator[int]:
                 yield from descendants(int(child))
 
 
-def servers_of(data: Path) -> list[str]:
-    """The names under which servers over a data directory keep their sandboxes and control groups."""
-    return _listed(data / "cache" / "sandbox")
-
-
-def groups_of(data: Path, names: list[str] | None = None) -> list[Path]:
-    """The control groups of cells, in every tree: of the server over this directory, or of those named."""
-    names = servers_of(data) if names is None else names
-    found: list[Path] = []
-    for directory, inside, _ in os.walk(GROUPS):
-        found += [Path(directory, one) for one in inside if Path(directory).name in names or one in names]
-    return [one for one in found if one.name not in names] or found
+def groups_of(data: Path) -> list[Path]:
+    """The directories of control groups, one a tree, that servers over a data directory have made."""
+    lists = (data / "cache" / "sandbox").glob("*/groups")
+    return [Path(line) for one in lists for line in one.read_text().splitlines()]
 
 
 def temporary_files(data: Path, temporary: Path) -> list[Path]:
@@ -94,11 +85,11 @@ def temporary_files(data: Path, temporary: Path) -> list[Path]:
     return [path for place in places for path in place.rglob("*")]
 
 
-def left_behind(data: Path, temporary: Path, names: list[str]) -> list[str]:
-    """A line for everything that is still there of servers that have ended; `names` are theirs."""
+def left_behind(data: Path, temporary: Path, groups: Sequence[Path]) -> list[str]:
+    """A line for everything that is still there of servers that have ended; `groups` were theirs."""
     bury_orphans()
     lines = [f"process {one}: {_command(one)}" for one in descendants(os.getpid())]
-    lines += [f"control group {path}" for path in groups_of(data, names)]
+    lines += [f"control group {path}" for path in groups if path.exists()]
     lines += [f"mount {line.split()[1]}" for line in _lines("/proc/self/mounts") if str(data) in line]
     lines += [f"socket {line}" for line in _lines("/proc/net/unix") if str(data) in line]
     lines += [f"file {path}" for path in temporary_files(data, temporary)]

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.leftovers import Standing, adopt_orphans, left_behind, servers_of, standing
+from bench.leftovers import Standing, adopt_orphans, groups_of, left_behind, standing
 
 LONGSHORE = str(Path(sys.executable).with_name("longshore"))
 READY = "Longshore is ready: "
@@ -361,7 +361,7 @@ def soak(place: Path, given: argparse.Namespace) -> list[str]:
     kinds = list(enumerate(plan(given.runs, given.seed), 1))
     server = Server(place)
     server.start()
-    names = servers_of(server.data)
+    groups = groups_of(server.data)
     try:
         lines = day(server, kinds, given)
     finally:
@@ -369,7 +369,7 @@ def soak(place: Path, given: argparse.Namespace) -> list[str]:
     lines += tally(server.data, len(kinds) + given.legs)
     lines += [f"the server ended with {code}"] * bool(code)
     lines += [f"the server complained: {line}" for line in server.complaints()]
-    return lines + left_behind(server.data, server.temporary, names)
+    return lines + left_behind(server.data, server.temporary, groups)
 
 
 def day(server: Server, kinds: Sequence[tuple[int, Kind]], given: argparse.Namespace) -> list[str]:
