@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs that somebody waits for take the same road as all others, with fewer stops.
 
-    ride ─▶ claimed ─▶ running ─▶ over, one row, one commit         when all of it takes less than 20 ms
-       ╰───────┴───────────┴────▶ written as it stands              after 20 ms: from then on a run like any
+    ride ─▶ claimed ─▶ running ─▶ over: one row, one commit       when that is less than 20 ms after its claim
+       ╰───────┴───────────┴────▶ written as it stands            later, or after a quarter of a second in line:
+                                                                  from then on it is a run like any other
 
 Until a ride is written nobody outside knows of it: its caller has no answer yet. Should the server be killed
-in that time the caller's connection breaks, and there is no run. Everything that happens to a ride happens in
+before, the caller's connection breaks, and there is no run. Everything that happens to a ride happens in
 the thread of the event loop, so that no step comes between two others.
 """
 
@@ -33,6 +34,8 @@ from longshore.ports.store import Store, Work
 
 LEASE = timedelta(seconds=30)
 WRITTEN_AFTER_S = 0.02
+WAITS_IN_LINE_S = 0.25
+"""More callers than slots are a line that moves by itself; as rows each would cost four times as much."""
 SHORT_LOG, LINE_COSTS = 4096, 64
 """Characters of a log that is recorded with its run's end, and what each line counts besides its text."""
 FLEET_HOLDS_S = 1.0
@@ -135,17 +138,19 @@ class Express:
         ride = Ride(run, task, project, sealed, loop.create_future())
         ride.answer.add_done_callback(_heard)
         self._rides[run.id] = ride
-        ride.timer = loop.call_later(WRITTEN_AFTER_S, self.write, run.id)
-        self._board(ride)
+        if not self._board(ride):
+            ride.timer = loop.call_later(WAITS_IN_LINE_S, self.write, run.id)
         return ride
 
-    def _board(self, ride: Ride) -> None:
+    def _board(self, ride: Ride) -> bool:
+        """Give it to a claim that waits; False when it is in line now."""
         place = self._place(ride.run.location)
         for parked in place.parked:
             if parked.is_free() and _fits(ride, parked.room):
                 parked.found.set_result(self._given(ride, parked.me))
-                return
+                return True
         place.line[ride.run.id] = ride
+        return False
 
     # --- whoever has room -----------------------------------------------------------------------------
 
@@ -204,6 +209,9 @@ class Express:
                 parked.found.set_result(None)
 
     def _given(self, ride: Ride, me: Interceptor) -> Lease:
+        if ride.timer is not None:
+            ride.timer.cancel()
+        ride.timer = asyncio.get_running_loop().call_later(WRITTEN_AFTER_S, self.write, ride.run.id)
         ride.claimed_at = self.clock.now()
         ride.holder_name = me.name
         ride.lease = Lease(
