@@ -2,8 +2,8 @@
 """Runs that somebody waits for take the same road as all others, with fewer stops.
 
     ride ─▶ claimed ─▶ running ─▶ over: one row, one commit       when that is less than 20 ms after its claim
-       ╰───────┴───────────┴────▶ written as it stands            later, or after a quarter of a second in line:
-                                                                  from then on it is a run like any other
+       ╰───────┴───────────┴────▶ written as it stands            later, or after 250 ms in line: from then
+                                                                  on it is a run like any other
 
 Until a ride is written nobody outside knows of it: its caller has no answer yet. Should the server be killed
 before, the caller's connection breaks, and there is no run. Everything that happens to a ride happens in
