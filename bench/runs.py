@@ -11,6 +11,7 @@ disturbs them alike.
 
 import argparse
 import asyncio
+import contextlib
 import cProfile
 import io
 import pstats
@@ -218,8 +219,9 @@ class Bench:
                 )
 
 
-async def measure(data: Path, given: argparse.Namespace) -> None:
-    """All of it."""
+@contextlib.asynccontextmanager
+async def opened(data: Path) -> AsyncIterator[Bench]:
+    """A house with the package and the task `never` in it, and a first run behind it."""
     async with open_house(Settings(data=data, cpu_cores=4), base_url="") as house:
         actor = Actor(name="bench", role=Role.ADMIN, project_id=None)
         project = await house.access.project("default", actor)
@@ -235,6 +237,13 @@ async def measure(data: Path, given: argparse.Namespace) -> None:
         await house.buckets.put(project, "tasks", PACKAGE, package(), actor=actor)
         await bench.task("never", reuse=Reuse.NEVER)
         await bench.run("never", "first of all")
+        yield bench
+
+
+async def measure(data: Path, given: argparse.Namespace) -> None:
+    """All of it."""
+    async with opened(data) as bench:
+        house = bench.house
         for number in range(given.rounds):
             await bench.round(number)
         bench.show()

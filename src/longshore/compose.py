@@ -22,9 +22,11 @@ from longshore.adapters.broker_memory import MemoryBroker
 from longshore.adapters.clock import SystemClock
 from longshore.adapters.logbook import FileLogbook
 from longshore.adapters.notifier_memory import MemoryNotifier
-from longshore.adapters.sandbox import open_sandbox
+from longshore.adapters.sandbox import LEVELS, open_sandbox
+from longshore.adapters.sandbox.hostile.attacks import Material, sentence
+from longshore.adapters.sandbox.hostile.trial import trial
 from longshore.adapters.sandbox.probe import Probe, probe
-from longshore.adapters.sql import SqliteStore
+from longshore.adapters.sql import Ballast, SqliteStore
 from longshore.adapters.vault import MasterKeyVault
 from longshore.domain.errors import Unavailable
 from longshore.domain.fleet import Interceptor, Slots
@@ -34,6 +36,7 @@ from longshore.interceptor.agent import Agent
 from longshore.interceptor.execute import Executor
 from longshore.interceptor.packages import PackageCache
 from longshore.interceptor.pool import Pool
+from longshore.interceptor.pythons import own
 from longshore.interceptor.runtimes import look, prepare
 from longshore.interceptor.slots import machine_cores, machine_memory_mb
 from longshore.interceptor.warm import Environments
@@ -53,6 +56,7 @@ from longshore.services.tasks import TaskService
 from longshore.settings import Settings
 
 DEFAULT_PROJECT = "default"
+ISOLATION_LEVELS = LEVELS
 EARLIEST_YEAR = 2026
 
 
@@ -81,7 +85,7 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
     state = _prepared(data)
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
-        store = SqliteStore(state / "longshore.db")
+        store = SqliteStore(state / "longshore.db", ballast=Ballast(state / "ballast"))
         stack.push_async_callback(store.close)
         vault = await _vault(settings, state, store)
         secrets = SecretService(store, vault, clock)
@@ -91,7 +95,7 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
         broker, notifier, archives = MemoryBroker(), MemoryNotifier(), ZipArchives()
         packages = PackageService(blobs, archives, store, clock)
         remembered, express = Remembered(store), Express(store, logbook, broker, notifier, clock)
-        dispatch = Dispatch(store, broker, blobs, vault, logbook, notifier, clock, express)
+        dispatch = Dispatch(store, broker, blobs, vault, logbook, notifier, clock, express, remembered)
         sandbox = await open_sandbox(settings.sandbox, data / "cache" / "sandbox")
         stack.push_async_callback(sandbox.close)
         runtimes = await prepare(settings.runtimes_home)
@@ -199,6 +203,41 @@ async def examine(settings: Settings) -> Sequence[Finding]:
     words = ", ".join(f"{one.id}{'' if one.prepared else ' (fetched at its first run)'}" for one in runtimes)
     found.append(Finding(name="runtimes", ok=True, words=words))
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """What came of a hostile program. `is_open` is None where it could not be tried."""
+
+    name: str
+    is_open: bool | None
+    tried: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walls:
+    """What hostile programs met on this machine, and the level of isolation that they tried."""
+
+    level: str
+    lacking: Sequence[str]
+    probes: Sequence[Probed]
+
+
+async def probe_walls(settings: Settings) -> Walls:
+    """Let hostile programs loose in the sandbox that this machine's server would have; some ten seconds.
+    Raises Unavailable where there is none."""
+    state = _prepared(settings.data)
+    runtime = await (await look(settings.runtimes_home)).prepared(own().id)
+    made_of = Material(
+        runtime_root=runtime.root, python=runtime.python, runtime_dir=runtime.directory.resolve()
+    )
+    found = await trial(settings.sandbox, made_of, (state / "master.key", Path("/etc/shadow")))
+    probes = [
+        Probed(name=one.attack, is_open=one.is_open, tried=sentence(one.attack), words=one.words)
+        for one in found.outcomes
+    ]
+    return Walls(level=found.isolation.level, lacking=found.isolation.words, probes=probes)
 
 
 def _of_clock(now: datetime) -> Finding:

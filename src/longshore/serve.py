@@ -18,7 +18,7 @@ import uvicorn
 
 from longshore.compose import House, open_house
 from longshore.domain.errors import Unavailable
-from longshore.http.app import create_app
+from longshore.http.app import create_server
 from longshore.settings import Settings
 
 
@@ -61,7 +61,7 @@ def _config(house: House) -> uvicorn.Config:
     """No access log: addresses may hold login codes. No tracebacks of uvicorn's either: they could quote what
     was sent, and our edge reports what fails. Whoever still watches a log at the end has 2 seconds."""
     return uvicorn.Config(
-        create_app(house),
+        create_server(house),
         log_config=None,
         log_level="critical",
         access_log=False,

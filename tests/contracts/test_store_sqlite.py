@@ -17,9 +17,9 @@ from sqlalchemy import Connection
 from tests.contracts.storing import PROJECT, a_run, adding, with_projects
 
 from longshore.adapters.sql import SqliteStore, engine
-from longshore.adapters.sql.errors import in_our_words
+from longshore.adapters.sql.errors import DiskFull, in_our_words
 from longshore.adapters.sql.runs import SqlRuns
-from longshore.domain.errors import OutOfSpace, Unavailable
+from longshore.domain.errors import Unavailable
 from longshore.domain.run import RunState
 from longshore.ports.store import Page, RunFilter, Work
 
@@ -112,7 +112,7 @@ async def test_a_full_disk_is_said_and_passes(store: SqliteStore) -> None:
     await store.write(asking(f"PRAGMA max_page_count={pages}"))
     large = adding(a_run(event='"' + "x" * 500_000 + '"'))
 
-    with pytest.raises(OutOfSpace, match=r"longshore\.db is full"):
+    with pytest.raises(Unavailable, match=r"longshore\.db is full"):
         await store.write(large)
     await store.write(asking("PRAGMA max_page_count=1000000"))
     await store.write(large)
@@ -137,7 +137,7 @@ def test_errors_of_the_machine_are_told_apart(tmp_path: Path) -> None:
         return in_our_words(error, tmp_path / "a.db")
 
     kinds = {
-        sqlite3.SQLITE_FULL: OutOfSpace,
+        sqlite3.SQLITE_FULL: DiskFull,
         sqlite3.SQLITE_BUSY_SNAPSHOT: Unavailable,
         sqlite3.SQLITE_IOERR_WRITE: Unavailable,
         sqlite3.SQLITE_CORRUPT: Unavailable,

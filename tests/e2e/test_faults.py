@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 of the server in the middle of things: nothing is half-done then, and every run has a true end."""
 
+import contextlib
+import io
 import os
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 
 import httpx
@@ -97,6 +100,69 @@ def test_an_upload_that_was_cut_leaves_nothing(own_server: Server) -> None:
     assert own_server.api.get("/buckets/big/objects/half.bin").status_code == 404
     left = [path for path in (own_server.data / "state" / "blobs").rglob("*") if path.is_file()]
     assert left == []
+
+
+def test_a_package_that_is_replaced_without_end_is_whole_after_every_kill(own_server: Server) -> None:
+    code = "def handler(event, context):\n    import other\n    return [NUMBER, other.NUMBER]\n"
+    padding = os.urandom(300_000)
+
+    def numbered(number: int) -> bytes:
+        word = f"NUMBER = {number}\n"
+        return a_zip({"app.py": word + code, "other.py": word, "padding.bin": padding})
+
+    own_server.task("replaced", numbered(0))
+    put = 0
+
+    def replace() -> None:
+        nonlocal put
+        with contextlib.suppress(httpx.HTTPError):
+            while True:
+                own_server.api.put("/buckets/tasks/objects/replaced.zip", content=numbered(put + 1))
+                put += 1
+
+    for round_ in range(4):
+        before, replacing = put, threading.Thread(target=replace)
+        replacing.start()
+        while put < before + 2:
+            time.sleep(0.01)
+        time.sleep(0.013 * round_)
+        own_server.kill()
+        replacing.join(60)
+        own_server.start()
+
+        kept = own_server.api.get("/buckets/tasks/objects/replaced.zip").content
+        run = own_server.run("replaced")
+
+        assert zipfile.ZipFile(io.BytesIO(kept)).testzip() is None
+        assert run["result"] in ([put, put], [put + 1, put + 1])
+        assert f"NUMBER = {run['result'][0]}\n" in zipfile.ZipFile(io.BytesIO(kept)).read("app.py").decode()
+        assert list((own_server.data / "state" / "blobs" / "incoming").iterdir()) == []
+        assert list((own_server.data / "cache" / "incoming").iterdir()) == []
+
+
+def test_a_log_has_every_line_that_was_seen_before_a_kill(own_server: Server) -> None:
+    source = """
+        import os
+        def handler(event, context):
+            for number in range(10_000_000):
+                os.write(1, b"line %d of many, and then some more words\\n" % number)
+        """
+    own_server.task("writing", source)
+    run = own_server.begin("writing")
+    seen = []
+    follow = own_server.api.stream("GET", f"/runs/{run}/log", params={"follow": "true"})
+    with contextlib.suppress(httpx.HTTPError), follow as log:
+        for line in log.iter_lines():
+            seen += [line] if "stdout line" in line else []
+            if len(seen) == 20_000 and own_server.process is not None:
+                own_server.kill()
+    own_server.start()
+
+    assert own_server.ended(run)["state"] == "lost"
+    kept = [line for line in own_server.log_of(run).splitlines() if "stdout" in line]
+    assert kept[: len(seen)] == seen
+    for number, line in enumerate(kept):
+        assert line.endswith(f"stdout line {number} of many, and then some more words")
 
 
 def test_what_was_answered_is_there_after_a_kill(own_server: Server) -> None:

@@ -369,6 +369,14 @@ def test_nothing_is_left_of_a_server_that_was_killed_or_stopped(own_server: Serv
     assert wait_for_none(str(sandboxes))
 
 
+def test_a_server_without_cells_takes_less_than_150_mb(own_server: Server) -> None:
+    assert own_server.process is not None
+    lines = Path(f"/proc/{own_server.process.pid}/status").read_text().splitlines()
+    taken = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+    assert 20 * 1024 < taken < 150 * 1024
+
+
 def wait_for_none(marker: str, within: float = 10) -> bool:
     """Whether no process names it any more, soon."""
     by = time.monotonic() + within

@@ -98,6 +98,20 @@ async def test_the_runtime_may_wait_before_there_is_an_event_and_after() -> None
             assert await invoking == Response(str(number).encode(), "application/json")
 
 
+async def test_whether_the_runtime_asks_for_more_is_known_or_waited_for() -> None:
+    async with invoked() as (api, _, client, invoking):
+        assert not await api.asks(within=0.01)
+        await client.say(response(b"1"))
+        await invoking
+        assert not await api.asks(within=0.01)
+
+        asking = asyncio.create_task(api.asks(within=30))
+        client.writer.write(NEXT)
+
+        assert await asking
+        assert await api.asks(within=0)
+
+
 async def test_one_event_at_a_time() -> None:
     async with invoked() as (api, _, _, _):
         with pytest.raises(Conflict):

@@ -2,28 +2,28 @@
 """A program in a network namespace of its own: a machine with two addresses, and a neighbour behind a cable.
 
 The neighbour is the gateway and answers at every address, so that what a cell cannot reach is shut by us.
-usage: unshare --net python lab.py PLACE RUNTIMES launched|prepared
+usage: unshare --net python lab.py launched|prepared PLACE RUNTIMES USER
 """
 
 import asyncio
 import contextlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from socket import create_server, socket
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.sandbox.cells import ENVIRONMENT, Bench, Heard, until_exit
-from tests.sandbox.conftest import opened, own_runtime
+from tests.sandbox.conftest import own_runtime
 from tests.sandbox.test_network import TRY
 
-from longshore.domain.network import Network, NetworkMode, address
-from longshore.interceptor.doors import Doors, leads_to
-from longshore.ports.sandbox import Cell
+import longshore
+from longshore.interceptor.runtimes import PreparedRuntime
 
 PORT = 7000
 NEIGHBOUR = """
@@ -85,21 +85,8 @@ def ip(words: str) -> None:
     subprocess.run(["ip", *words.split()], check=True)
 
 
-async def begun(bench: Bench, tries: Mapping[str, object], network: Network, *, ahead: bool) -> Cell:
-    """A cell whose handler tries them; one that has booted ahead of it, or a fresh one."""
-    environment = {"TRY": json.dumps(tries)}
-    if not ahead:
-        return await bench.begun(TRY, environment=environment, network=network)
-    spec = bench.spec(TRY, network=network)
-    cell = await bench.sandbox.prepare(spec.frame, ENVIRONMENT)
-    assert cell is not None
-    await cell.furnish(spec)
-    await cell.assign({**ENVIRONMENT, **environment}, "app.handler")
-    return cell
-
-
-async def main(place: Path, runtimes: Path, kind: str) -> None:
-    """One cell that tries everything."""
+def tried(kind: str, place: Path, runtime: PreparedRuntime, user: int) -> str:
+    """What a cell of that user's finds."""
     tries = {
         "outside": ("10.213.9.9", PORT),
         "loopback": ("127.0.0.1", PORT),
@@ -109,33 +96,45 @@ async def main(place: Path, runtimes: Path, kind: str) -> None:
         "gateway_loopback": ("10.213.7.2", PORT + 1),
         "allowed": ("127.0.0.1", PORT + 2),
     }
-    bench = Bench(await opened("limits", place / "sandbox"), await own_runtime(runtimes), place)
-    network = Network(NetworkMode.EGRESS, (address(f"127.0.0.1:{PORT + 2}"), address("10.213.9.9:80")))
-    try:
-        cell = await begun(bench, tries, network, ahead=kind == "prepared")
-        heard = Heard()
-        doors = Doors()
-        for pair, door in cell.doors.items():
-            await doors.open(door, leads_to(pair))
-        try:
-            await until_exit(cell, heard)
-        finally:
-            await doors.close()
-            await cell.kill()
-        assert [str(pair) for pair in cell.doors] == [f"127.0.0.1:{PORT + 2}"]
-        print(json.dumps({**heard.json(), "notices": list(cell.notices)}))
-    finally:
-        await bench.sandbox.close()
+    root = str(runtime.root or "")
+    python = runtime.python.replace("/var/lang", root, 1) if root else runtime.python
+    program = str(place / "src" / "lab_cell.py")
+    words = [str(place / "own"), root, runtime.python, str(runtime.directory), TRY, json.dumps(tries)]
+    library = {"LD_LIBRARY_PATH": f"{root}/lib"} if root else {}
+    done = subprocess.run(
+        [python, "-W", "error", program, kind, *words],
+        user=user,
+        group=user,
+        extra_groups=[],
+        env={"PYTHONPATH": str(place / "src"), "PATH": os.environ["PATH"], **library},
+        cwd="/",
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
 
 
-if __name__ == "__main__":
+def main(kind: str, place: Path, runtimes: Path, user: int) -> None:
+    """Everything that answers, and the cell."""
+    runtime = asyncio.run(own_runtime(runtimes))
+    shutil.copytree(Path(longshore.__file__).parent, place / "src" / "longshore")
+    shutil.copy(Path(__file__).with_name("lab_cell.py"), place / "src")
+    (place / "own").mkdir()
+    (place / "own").chmod(0o755)
+    os.chown(place / "own", user, user)
+    subprocess.run(["chmod", "-R", "a+rX", str(place / "src")], check=True)
     with (
         neighbour(),
         create_server(("0.0.0.0", PORT)) as here,
         create_server(("127.0.0.1", PORT + 1)) as there,
+        create_server(("127.0.0.1", PORT + 2)) as own,
     ):
-        own = create_server(("127.0.0.1", PORT + 2))
-        with own:
-            for server, word in ((here, b"this machine"), (there, b"loopback"), (own, b"own loopback")):
-                threading.Thread(target=answer, args=(server, word), daemon=True).start()
-            asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
+        for server, word in ((here, b"this machine"), (there, b"loopback"), (own, b"own loopback")):
+            threading.Thread(target=answer, args=(server, word), daemon=True).start()
+        print(tried(kind, place, runtime, user))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

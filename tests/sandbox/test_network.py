@@ -41,6 +41,7 @@ print(json.dumps(found), flush=True)
 os._exit(0)
 """
 LAB = Path(__file__).with_name("lab.py")
+OPEN_TUN = 'mount -t tmpfs tun /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"'
 
 
 @pytest.mark.anyio
@@ -267,8 +268,9 @@ def test_a_resolver_on_the_machines_loopback_is_stood_for(
 
 
 @pytest.mark.parametrize("kind", ["launched", "prepared"])
+@pytest.mark.parametrize("user", [0, 65534])
 def test_egress_reaches_the_outside_and_nothing_of_this_machine(
-    kind: str, runtime: PreparedRuntime, place: Path
+    kind: str, user: int, runtime: PreparedRuntime, place: Path
 ) -> None:
     """In a network of its own with a neighbour who answers everywhere, also for the metadata service."""
     if os.geteuid() != 0:
@@ -276,8 +278,11 @@ def test_egress_reaches_the_outside_and_nothing_of_this_machine(
     if why := egress.missing() or (None if shutil.which("ip") else "iproute2 is not installed"):
         pytest.skip(why)
 
+    lab = [sys.executable, str(LAB), kind, str(place), str(place.parent / "runtimes"), str(user)]
+    opened_tun = ["/bin/sh", "-c", OPEN_TUN, "sh"] if user else []
+
     done = subprocess.run(
-        ["unshare", "--net", sys.executable, str(LAB), str(place), str(place.parent / "runtimes"), kind],
+        ["unshare", "--net", "--mount", "--propagation=private", *opened_tun, *lab],
         capture_output=True,
         text=True,
         timeout=120,
@@ -289,6 +294,7 @@ def test_egress_reaches_the_outside_and_nothing_of_this_machine(
     assert found["notices"] == []
     assert found["outside"] == "OPEN outside"
     assert found["allowed"] == "OPEN own loopback"
+    assert found["doors"] == ["127.0.0.1:7002"]
     assert found["devices"] == ["lo", "v0"]
     shut = ("loopback", "own", "second", "metadata", "gateway_loopback")
     assert {name: found[name] for name in shut if found[name].startswith("OPEN")} == {}

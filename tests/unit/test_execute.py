@@ -22,7 +22,7 @@ from longshore.domain.network import Address, Network, NetworkMode
 from longshore.domain.order import Invocation, Lease
 from longshore.domain.run import RunResult, RunState
 from longshore.domain.task import Limits
-from longshore.interceptor import attempt, heartbeat
+from longshore.interceptor import attempt, heartbeat, seals
 from longshore.interceptor.execute import Executor
 from longshore.interceptor.packages import PackageCache
 from longshore.interceptor.pool import Pool
@@ -70,6 +70,7 @@ class Machine:
         package = self.home / "cache" / "code" / CODE
         package.mkdir(parents=True, exist_ok=True)
         (package / "app.py").write_text(code)
+        seals.keep(self.home / "cache" / "seals" / CODE, seals.seal(package))
         invocation = an_invocation("run", **{"runtime": own().id, **more})
         return self.link.lease_out(invocation)
 
@@ -308,7 +309,7 @@ async def test_a_run_that_the_control_plane_refuses_is_left_to_it(machine: Machi
 async def test_what_the_platform_cannot_do_fails_the_run_with_the_reason(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def missing(self: OpenSandbox, spec: object, early: object) -> None:
+    async def missing(self: OpenSandbox, spec: object, *_: object) -> None:
         raise Unavailable("bwrap is not installed")
 
     monkeypatch.setattr(OpenSandbox, "launch", missing)

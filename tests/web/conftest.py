@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 from tests.web.house import BASE, Hand, House, a_zip, open_house
 
 from longshore.domain.project import Project, Role
-from longshore.http.app import create_app
+from longshore.http.app import create_server
 
 P = "/api/v1/projects/default"
 
@@ -39,13 +39,13 @@ async def token(house: House, project: Project) -> str:
 
 
 @pytest.fixture
-def app(house: House) -> FastAPI:
+def app(house: House) -> ASGIApp:
     """The application."""
-    return create_app(house)
+    return create_server(house)
 
 
 @pytest.fixture
-async def stranger(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+async def stranger(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
     """A caller without credentials."""
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
@@ -53,7 +53,7 @@ async def stranger(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def api(app: FastAPI, token: str) -> AsyncIterator[httpx.AsyncClient]:
+async def api(app: ASGIApp, token: str) -> AsyncIterator[httpx.AsyncClient]:
     """An admin; addresses are relative to the project."""
     transport = httpx.ASGITransport(app=app)
     headers = {"Authorization": f"Bearer {token}"}
@@ -84,7 +84,7 @@ async def served(house: House) -> AsyncIterator[str]:
     door = socket.socket()
     door.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
-        create_app(house, patience_s=0.5),
+        create_server(house, patience_s=0.5),
         log_config=None,
         access_log=False,
         ws="websockets-sansio",

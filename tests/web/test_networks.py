@@ -3,7 +3,7 @@
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 from tests.web.conftest import P
 from tests.web.house import BASE, House, a_zip
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 DRAFT = {"name": "echo", "runtime": "python3.11", "handler": "app.handler", "package": "echo.zip"}
 
 
-async def as_editor(app: FastAPI, house: House, project: Project) -> httpx.AsyncClient:
+async def as_editor(app: ASGIApp, house: House, project: Project) -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {await house.token(Role.EDITOR, project)}"}
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=f"{BASE}{P}", headers=headers)
 
@@ -51,7 +51,7 @@ async def test_a_wrong_address_is_named(api: httpx.AsyncClient, project: Project
 
 
 async def test_an_editor_gives_nobody_the_machines_network(
-    app: FastAPI, api: httpx.AsyncClient, house: House, project: Project
+    app: ASGIApp, api: httpx.AsyncClient, house: House, project: Project
 ) -> None:
     await api.put("/buckets/tasks/objects/echo.zip", content=a_zip())
     async with await as_editor(app, house, project) as editor:
@@ -65,7 +65,7 @@ async def test_an_editor_gives_nobody_the_machines_network(
 
 
 async def test_an_editor_puts_no_code_into_a_task_on_the_machines_network(
-    app: FastAPI, api: httpx.AsyncClient, house: House, project: Project
+    app: ASGIApp, api: httpx.AsyncClient, house: House, project: Project
 ) -> None:
     await api.put("/buckets/tasks/objects/echo.zip", content=a_zip())
     made = await api.post("/tasks", json={**DRAFT, "network": "host"})
@@ -81,7 +81,7 @@ async def test_an_editor_puts_no_code_into_a_task_on_the_machines_network(
 
 
 async def test_the_machines_loopback_is_for_admins_to_allow(
-    app: FastAPI, api: httpx.AsyncClient, house: House, project: Project
+    app: ASGIApp, api: httpx.AsyncClient, house: House, project: Project
 ) -> None:
     await api.put("/buckets/tasks/objects/echo.zip", content=a_zip())
     async with await as_editor(app, house, project) as editor:

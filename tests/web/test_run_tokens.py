@@ -3,7 +3,7 @@
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 from tests.web.conftest import P
 from tests.web.house import BASE, Hand, House, a_zip
 
@@ -22,13 +22,13 @@ async def a_lease(api: httpx.AsyncClient, house: House, **more: str) -> Lease:
     return await Hand(house).take()
 
 
-def handler(app: FastAPI, lease: Lease) -> httpx.AsyncClient:
+def handler(app: ASGIApp, lease: Lease) -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {lease.token.reveal()}"}
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=BASE, headers=headers)
 
 
 async def test_a_run_reads_writes_artifacts_and_runs_tasks_of_its_project(
-    app: FastAPI, api: httpx.AsyncClient, house: House, project: Project
+    app: ASGIApp, api: httpx.AsyncClient, house: House, project: Project
 ) -> None:
     lease = await a_lease(api, house)
     async with handler(app, lease) as run:
@@ -43,7 +43,7 @@ async def test_a_run_reads_writes_artifacts_and_runs_tasks_of_its_project(
 
 
 async def test_a_run_changes_nothing_that_makes_or_outlives_runs(
-    app: FastAPI, api: httpx.AsyncClient, house: House, project: Project
+    app: ASGIApp, api: httpx.AsyncClient, house: House, project: Project
 ) -> None:
     lease = await a_lease(api, house)
     await house.access.ensure_project("other")
@@ -67,7 +67,7 @@ async def test_a_run_changes_nothing_that_makes_or_outlives_runs(
 
 
 async def test_the_token_dies_with_the_run(
-    app: FastAPI, api: httpx.AsyncClient, house: House, project: Project
+    app: ASGIApp, api: httpx.AsyncClient, house: House, project: Project
 ) -> None:
     lease = await a_lease(api, house)
     async with handler(app, lease) as run:
@@ -79,7 +79,7 @@ async def test_the_token_dies_with_the_run(
 
 
 async def test_a_run_that_is_lost_loses_its_token(
-    app: FastAPI, api: httpx.AsyncClient, house: House, project: Project
+    app: ASGIApp, api: httpx.AsyncClient, house: House, project: Project
 ) -> None:
     lease = await a_lease(api, house)
 
@@ -90,7 +90,7 @@ async def test_a_run_that_is_lost_loses_its_token(
 
 
 async def test_the_attempt_that_comes_after_has_another(
-    app: FastAPI, api: httpx.AsyncClient, house: House, project: Project
+    app: ASGIApp, api: httpx.AsyncClient, house: House, project: Project
 ) -> None:
     lease = await a_lease(api, house, on_lost="run_again")
     await house.dispatch.recover()
@@ -105,7 +105,7 @@ async def test_the_attempt_that_comes_after_has_another(
 
 @pytest.mark.parametrize("proof", ["", "_", "_0", "_" + "0" * 64, "_" + "é" * 64])
 async def test_a_run_s_name_alone_opens_nothing(
-    app: FastAPI, api: httpx.AsyncClient, house: House, project: Project, proof: str
+    app: ASGIApp, api: httpx.AsyncClient, house: House, project: Project, proof: str
 ) -> None:
     lease = await a_lease(api, house)
 

@@ -23,7 +23,7 @@ import asyncio, socket, sys
 from pathlib import Path
 import uvicorn
 from longshore.domain.project import Role
-from longshore.http.app import create_app
+from longshore.http.app import create_server
 from tests.web.house import open_house
 
 async def main() -> None:
@@ -32,7 +32,7 @@ async def main() -> None:
     door = socket.socket()
     door.bind(("127.0.0.1", 0))
     door.listen()
-    config = uvicorn.Config(create_app(house), log_config=None, access_log=False, lifespan="off")
+    config = uvicorn.Config(create_server(house), log_config=None, access_log=False, lifespan="off")
     token = await house.token(Role.ADMIN, project)
     print(door.getsockname()[1], token, flush=True)
     await uvicorn.Server(config).serve([door])

@@ -17,7 +17,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
-from longshore.adapters.disk import disk_errors, in_thread, sync_directory, write_all
+from longshore.adapters.disk import disk_errors, in_thread, leave_room, sync_directory, write_all
 from longshore.domain.errors import Conflict, NotFound, TooLarge
 from longshore.domain.ids import Digest
 from longshore.ports.blobs import Staged
@@ -119,6 +119,7 @@ class _Arriving:
         """Append. To be called in a thread."""
         content = b"".join(pieces)
         self._hash.update(content)
+        leave_room(self._fd, len(content))
         write_all(self._fd, content, self.size)
         self.size += len(content)
 

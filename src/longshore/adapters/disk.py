@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 
 from longshore.domain.errors import OutOfSpace, Unavailable
 
+LAST_ROOM_BYTES = 64 * 1024 * 1024
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -41,6 +42,18 @@ def disk_errors(doing: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutOfSpace(f"cannot {doing}: the disk is full") from error
         raise Unavailable(f"cannot {doing}: {error.strerror or error}") from error
+
+
+def leave_room(fd: int, size: int) -> None:
+    """Raise OSError where so many more bytes would take the last room on the disk of an open file.
+
+    Uploads and logs end there, so that the database can still write how runs ended: the last 64 MB, or a
+    quarter of a small disk, are not theirs.
+    """
+    disk = os.fstatvfs(fd)
+    kept = min(LAST_ROOM_BYTES, disk.f_blocks * disk.f_frsize // 4)
+    if disk.f_bavail * disk.f_frsize - size < kept:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def write_all(fd: int, content: bytes, offset: int) -> None:

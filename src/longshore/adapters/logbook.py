@@ -10,20 +10,25 @@ Readers keep an offset and nothing else: each goes at its own speed, and all wai
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import datetime
+from json.encoder import encode_basestring
 from pathlib import Path
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from longshore.adapters.disk import disk_errors, in_thread, write_all
+from longshore.adapters.disk import disk_errors, in_thread, leave_room, write_all
 from longshore.domain.errors import Invalid
 from longshore.domain.ids import RunId
 from longshore.domain.logs import Level, LogLine, Stream
 
 BATCH_BYTES = 64 * 1024
+RECENT_BYTES = 512 * 1024
 SMALL_BATCH = 4 * 1024
 """Characters of text: so little is written here and now, into the system's memory. The way to a thread and
 back takes longer than that."""
@@ -81,7 +86,18 @@ class FileLogbook:
         book = self._book(run)
         await self._loaded(book)
         offset = await in_thread(book.find, after)
-        end = None if follow else book.size
+        if not follow:
+            async for batch in self._batches(book, offset, after, book.size):
+                yield batch
+            return
+        with book.followed():
+            async for batch in self._batches(book, offset, after, None):
+                yield batch
+
+    async def _batches(
+        self, book: "_Book", offset: int, after: int, end: int | None
+    ) -> AsyncIterator[Sequence[LogLine]]:
+        """From an offset on, up to an end or to that of the log."""
         while True:
             changed = book.changed
             if offset < (book.size if end is None else min(end, book.size)):
@@ -126,13 +142,22 @@ class FileLogbook:
         book.ring()
 
 
+class _Batch(NamedTuple):
+    """Lines, and where they lie in the file."""
+
+    start: int
+    end: int
+    lines: Sequence[LogLine]
+
+
 class _Book:
     """One run's log. Everything up to `size` is whole lines; `load`, `append` and `remove` take the lock."""
 
     __slots__ = (
         "__weakref__",
-        "_latest",
+        "_followers",
         "_path",
+        "_recent",
         "_run",
         "changed",
         "ended",
@@ -145,8 +170,9 @@ class _Book:
     def __init__(self, run: RunId, path: Path, *, ended: bool) -> None:
         self._run = run
         self._path = path
-        self._latest: tuple[int, int, Sequence[LogLine]] = (0, 0, ())
-        """The newest batch and where it lies, so that many followers do not read it from the file."""
+        self._followers = 0
+        self._recent: deque[_Batch] = deque()
+        """The newest batches while somebody follows, so that they are not read from the file again."""
         self.lock = asyncio.Lock()
         self.changed = asyncio.Event()
         self.ended = ended
@@ -181,10 +207,11 @@ class _Book:
         fresh = self._fresh(lines)
         if not fresh:
             return
-        content = b"".join(_encoded(line) for line in fresh)
+        content = _encoded(fresh)
         with disk_errors("write the log"):
             fd = self._opened()
             try:
+                leave_room(fd, len(content))
                 os.ftruncate(fd, self.size)
                 write_all(fd, content, self.size)
             except OSError:
@@ -192,9 +219,25 @@ class _Book:
                 raise
             finally:
                 os.close(fd)
-        end = self.size + len(content)
-        self._latest = (self.size, end, fresh) if len(content) <= BATCH_BYTES else (0, 0, ())
-        self.last_seq, self.size = fresh[-1].seq, end
+        self._remember(_Batch(self.size, self.size + len(content), fresh))
+        self.last_seq, self.size = fresh[-1].seq, self.size + len(content)
+
+    def _remember(self, batch: "_Batch") -> None:
+        if self._followers:
+            self._recent.append(batch)
+        while self._recent and batch.end - self._recent[0].start > RECENT_BYTES:
+            self._recent.popleft()
+
+    @contextlib.contextmanager
+    def followed(self) -> Iterator[None]:
+        """While the block runs somebody waits for what is new."""
+        self._followers += 1
+        try:
+            yield
+        finally:
+            self._followers -= 1
+            if not self._followers:
+                self._recent.clear()
 
     def _fresh(self, lines: Sequence[LogLine]) -> list[LogLine]:
         fresh: list[LogLine] = []
@@ -217,14 +260,18 @@ class _Book:
         """Drop the file and what is known of it."""
         with disk_errors("drop the log"):
             self._path.unlink(missing_ok=True)
-        self.size, self.last_seq, self._latest, self.loaded = 0, 0, (0, 0, ()), True
+        self.size, self.last_seq, self.loaded = 0, 0, True
+        self._recent.clear()
 
     async def batch(self, offset: int) -> tuple[Sequence[LogLine], int]:
         """Lines from an offset on, and the offset after them."""
-        start, end, lines = self._latest
-        if start == offset and lines:
-            return lines, end
-        return await in_thread(self._read, offset, self.size)
+        upto = self.size
+        for recent in list(self._recent):
+            if recent.start == offset:
+                return recent.lines, recent.end
+            if recent.start > offset:
+                upto = min(upto, recent.start)
+        return await in_thread(self._read, offset, upto)
 
     def _read(self, offset: int, size: int) -> tuple[Sequence[LogLine], int]:
         """About 64 KiB of whole lines, or one that is longer. A damaged line is left out."""
@@ -240,8 +287,7 @@ class _Book:
                 content = os.pread(fd, end - offset, offset)
             finally:
                 os.close(fd)
-        found = (_decoded(self._run, line) for line in content.split(b"\n"))
-        return [line for line in found if line is not None], end
+        return _decoded(self._run, content), end
 
     def find(self, after: int) -> int:
         """An offset with all lines above `after` behind it, and not much else: by halving the file."""
@@ -265,32 +311,49 @@ class _Book:
         return low
 
 
-_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _STREAMS = {stream.value: stream for stream in Stream}
 _LEVELS: dict[str | None, Level | None] = {None: None, **{level.value: level for level in Level}}
 
 
-def _encoded(line: LogLine) -> bytes:
-    level = None if line.level is None else line.level.value
-    row = [line.seq, line.attempt, line.at.isoformat(), line.stream.value, level, line.text]
-    return _ENCODE(row).encode("utf-8", "surrogatepass") + b"\n"
+def _encoded(lines: Sequence[LogLine]) -> bytes:
+    """A line of JSON each. What stands between number and text is the same for hundreds in a row, and a text
+    takes no encoder but the one for strings."""
+    rows, same = [], None
+    for _, attempt, seq, at, stream, level, text in lines:
+        if (attempt, at, stream, level) != same:
+            same = attempt, at, stream, level
+            named = "null" if level is None else f'"{level.value}"'
+            middle = f'{attempt},"{at.isoformat()}","{stream.value}",{named}'
+        rows.append(f"[{seq},{middle},{encode_basestring(text)}]\n")
+    return "".join(rows).encode("utf-8", "surrogatepass")
 
 
-def _decoded(run: RunId, raw: bytes) -> LogLine | None:
-    """The line, or None for one that is not whole."""
+def _decoded(run: RunId, raw: bytes) -> list[LogLine]:
+    """The whole lines among these. They are read as one text of JSON, and one by one where that is none."""
     try:
-        seq, attempt, at, stream, level, text = json.loads(raw.decode("utf-8", "surrogatepass"))
-        return LogLine(
-            run=run,
-            attempt=attempt,
-            seq=seq,
-            at=datetime.fromisoformat(at),
-            stream=_STREAMS[stream],
-            level=_LEVELS[level],
-            text=text,
-        )
+        rows = json.loads(b"[%s]" % raw.rstrip(b"\n").replace(b"\n", b","))
+        found = list(_lines(run, rows))
     except (ValueError, TypeError, KeyError):
-        return None
+        found = []
+    if len(found) == raw.count(b"\n"):
+        return found
+    return [line for one in raw.split(b"\n") for line in _whole(run, one)]
+
+
+def _whole(run: RunId, raw: bytes) -> Sequence[LogLine]:
+    """The line; nothing for one that is not whole."""
+    try:
+        return list(_lines(run, [json.loads(raw.decode("utf-8", "surrogatepass"))]))
+    except (ValueError, TypeError, KeyError):
+        return ()
+
+
+def _lines(run: RunId, rows: Iterable[Sequence[Any]]) -> Iterator[LogLine]:
+    said, at = None, datetime.min
+    for seq, attempt, when, stream, level, text in rows:
+        if when != said:
+            said, at = when, datetime.fromisoformat(when)
+        yield LogLine(run, attempt, seq, at, _STREAMS[stream], _LEVELS[level], text)
 
 
 def _last_line(fd: int) -> tuple[int, int]:
@@ -298,8 +361,7 @@ def _last_line(fd: int) -> tuple[int, int]:
     end = _line_end(fd, os.fstat(fd).st_size)
     while end > 0:
         start = _line_end(fd, end - 1)
-        line = _decoded(RunId(""), os.pread(fd, end - start, start))
-        if line is not None:
+        for line in _whole(RunId(""), os.pread(fd, end - start, start)):
             return end, line.seq
         end = start
     return 0, 0

@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from longshore.domain.parameters import type_json
 
 STYLES: Mapping[str, str] = {
-    **dict.fromkeys(("succeeded", "ok"), "green"),
-    **dict.fromkeys(("failed", "timed_out", "out_of_memory", "lost", "expired", "error", "missing"), "red"),
+    **dict.fromkeys(("succeeded", "ok", "shut"), "green"),
+    **dict.fromkeys(("failed", "timed_out", "out_of_memory", "lost", "expired", "error"), "red"),
+    **dict.fromkeys(("missing", "OPEN"), "red"),
     **dict.fromkeys(("queued", "starting", "cancelled", "warning"), "yellow"),
     "running": "cyan",
 }

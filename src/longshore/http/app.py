@@ -4,6 +4,7 @@
 import functools
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from longshore.http import web
 from longshore.http.api import access, buckets, fleet, logs, packages, projects, runs, secrets, tasks, tokens
@@ -33,6 +34,11 @@ ROUTERS = tuple(
 )
 
 
+def create_server(house: House, *, patience_s: float = PATIENCE_S) -> ASGIApp:
+    """What a server serves: the application, with the short way in before it."""
+    return Edge(Front(create_app(house, patience_s=patience_s), house, patience_s))
+
+
 def create_app(house: House, *, patience_s: float = PATIENCE_S) -> FastAPI:
     """The application over a house; raises NoRule when a route and the table of permissions disagree.
 
@@ -55,7 +61,6 @@ def create_app(house: House, *, patience_s: float = PATIENCE_S) -> FastAPI:
     app.state.patience_s = patience_s
     app.state.page = web.load_page()
     add_handlers(app)
-    app.add_middleware(Front, house=house, patience_s=patience_s)
     app.add_middleware(Edge)
     app.openapi = functools.cache(lambda: describe(app))  # type: ignore[method-assign]
     return app

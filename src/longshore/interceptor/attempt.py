@@ -28,7 +28,7 @@ from longshore.domain.task import Reuse
 from longshore.domain.warm import WarmKey
 from longshore.interceptor import report, verdict
 from longshore.interceptor.environment import (
-    Identity,
+    arn_of,
     environment_of,
     identity,
     starting_environment,
@@ -53,6 +53,8 @@ TERM_GRACE_S = 0.3
 EXIT_WITHIN_S = 1.0
 LOG_DRAIN_S = 2.0
 LOG_CLOSE_S = 10.0
+ASKS_WITHIN_S = 0.5
+"""A runtime whose handler has answered by itself is still busy with it, and may not survive that."""
 _log = structlog.get_logger()
 T = TypeVar("T")
 
@@ -129,7 +131,7 @@ class Attempt:
         self._start()
         while (environment := await environments.take(key)) is not None:
             try:
-                await environment.cell.resume(inputs)
+                await _resume(environment, inputs)
             except Unavailable as error:
                 _log.info("environment given up", run=self.invocation.run, reason=error.message)
                 await environment.end()
@@ -311,16 +313,16 @@ class Attempt:
             environment.platform.end()
 
     async def _served(self, environment: Environment, masks: Masks, runtime_id: str) -> Verdict:
-        named = identity(self.invocation, self.clock.now())
         cell, api = environment.cell, environment.api
         if environment.is_cold:
             await environment.open()
+            named = identity(self.invocation, self.clock.now())
             variables = environment_of(self.invocation, named, runtime_id, environment.platform.word)
             await cell.assign(variables, self.invocation.handler)
             failed = await self._init(cell, api, masks)
             if failed is not None:
                 return failed
-        return await self._invoke(cell, api, named, masks)
+        return await self._invoke(cell, api, masks)
 
     async def _init(self, cell: Cell, api: RuntimeApi, masks: Masks) -> Verdict | None:
         """Wait until the code is loaded; the verdict when it is not going to be."""
@@ -333,13 +335,13 @@ class Attempt:
             return verdict.failed(self.invocation, ready.payload, ready.type or "Runtime.Unknown", masks)
         return None
 
-    async def _invoke(self, cell: Cell, api: RuntimeApi, named: Identity, masks: Masks) -> Verdict:
+    async def _invoke(self, cell: Cell, api: RuntimeApi, masks: Masks) -> Verdict:
         """Give it the event; the time limit counts from here."""
         timeout = self.invocation.limits.timeout_s
         call = Call(
             request_id=self.invocation.run,
             deadline_ms=int((self.clock.now() + timedelta(seconds=timeout)).timestamp() * 1000),
-            arn=named.arn,
+            arn=arn_of(self.invocation),
             event=self.invocation.event,
         )
         try:
@@ -423,6 +425,12 @@ class Attempt:
         except LongshoreError as error:
             return f"the file {output.name!r} was not kept: {error.message}"
         return None
+
+
+async def _resume(environment: Environment, inputs: Mapping[str, Path]) -> None:
+    await environment.cell.resume(inputs)
+    if not (environment.is_cold or await environment.api.asks(within=ASKS_WITHIN_S)):
+        raise Unavailable("its runtime does not ask for another event")
 
 
 async def _kill(cell: Cell) -> None:

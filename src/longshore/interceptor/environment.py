@@ -25,18 +25,21 @@ _AT_THE_START = (
 class Identity:
     """How a run names itself towards its handler."""
 
-    arn: str
     log_group: str
     log_stream: str
 
 
 def identity(invocation: Invocation, at: datetime) -> Identity:
-    """The function's ARN and the names of its log, as Lambda forms them."""
+    """The names of a run's log, as Lambda forms them."""
     return Identity(
-        arn=f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{invocation.task}",
         log_group=f"/aws/lambda/{invocation.task}",
         log_stream=f"{at.astimezone(UTC):%Y/%m/%d}/[$LATEST]{secrets.token_hex(16)}",
     )
+
+
+def arn_of(invocation: Invocation) -> str:
+    """The function's ARN, as Lambda forms it."""
+    return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{invocation.task}"
 
 
 def starting_environment(runtime: str) -> Mapping[str, str]:

@@ -42,6 +42,8 @@ _LEVELS = {
     "CRITICAL": Level.CRITICAL,
     "FATAL": Level.CRITICAL,
 }
+_LEVEL_WORDS = ("trace", "debug", "info", "notice", "warn", "error", "critical", "fatal")
+_CONTROL_BYTES = bytes(byte for byte in range(0x20) if byte not in b"\t\n\r") + b"\x7f"
 _TRACEBACK = "Traceback (most recent call last):"
 _INDENT = (" ", "\t", "\xa0")
 
@@ -106,7 +108,10 @@ class LineSplitter:
             text = _LINE_END.sub("\n", text)
         if "\r" in text:
             return [line for record in _split(text) for line in self._record(record)]
-        return [self._line(line) for line in _split(clean(text))]
+        lines = _split(text if _is_plain(block) else clean(text))
+        if self._in_traceback or _names_levels(text):
+            return [self._line(line) for line in lines]
+        return [Line(cut(line) if len(line) > LINE_BYTES // 4 else line, None) for line in lines]
 
     def _record(self, text: str) -> list[Line]:
         """Lines held together by \\r: the first one's level is that of all; empty ones are no lines."""
@@ -130,6 +135,17 @@ class LineSplitter:
         elif self._in_traceback:
             self._in_traceback = False
         return Line(cut(text) if len(text) > LINE_BYTES // 4 else text, level)
+
+
+def _is_plain(block: bytes) -> bool:
+    """Whether there is nothing to clean, by one pass over the bytes; some that say no may be clean."""
+    return block.isascii() and len(block.translate(None, _CONTROL_BYTES)) == len(block)
+
+
+def _names_levels(text: str) -> bool:
+    """Whether any line may name a level: most output names none, and a line by itself takes longer."""
+    folded = text.lower()
+    return any(word in folded for word in _LEVEL_WORDS)
 
 
 def _split(text: str) -> list[str]:

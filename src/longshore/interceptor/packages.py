@@ -2,7 +2,10 @@
 """The machine's cache of packages, unpacked and compiled, by digest. And the inputs of runs.
 
 <home>/code/<digest>     an unpacked package, read-only to everyone
+<home>/seals/<digest>    what it looked like when it was unpacked
 <home>/inputs/<digest>   an input's bytes
+
+What an earlier server has left is looked at before it is used, once; what is damaged is fetched again.
 """
 
 import asyncio
@@ -10,20 +13,30 @@ import contextlib
 import hashlib
 import os
 import platform
+import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+import structlog
+
 from longshore.domain.errors import BadPackage, Conflict, Unavailable
 from longshore.domain.ids import Digest
 from longshore.domain.order import Lease
+from longshore.interceptor import seals
 from longshore.interceptor.abi import mismatch
 from longshore.ports.link import Link
 from longshore.ports.packages import Archives
+
+_log = structlog.get_logger()
+
+
+class _Damaged(Unavailable):
+    """Other bytes have arrived than were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +49,33 @@ class PackageCache:
     _locks: dict[Digest, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     _misfits: dict[tuple[Digest, tuple[int, int]], str | None] = field(default_factory=dict)
     _libraries: dict[Digest, bool] = field(default_factory=dict)
+    _sound: set[Path] = field(default_factory=set)
+    """What was unpacked, or looked at, in this server's life."""
 
     def __post_init__(self) -> None:
         for name in ("code", "inputs", "incoming"):
             (self.home / name).mkdir(parents=True, exist_ok=True, mode=0o711)
+        (self.home / "seals").mkdir(exist_ok=True, mode=0o700)
+        for left in [*(self.home / "incoming").iterdir(), *(self.home / "code").glob(".*")]:
+            _remove(left)  # of a server that was killed: a cache has one server at a time
 
     def _lock(self, digest: Digest) -> AbstractAsyncContextManager[None]:
         return self._locks[digest]
 
     async def code(self, link: Link, lease: Lease, digest: Digest) -> Path:
-        """The directory of a package, fetched and unpacked if it is not here yet."""
-        target = self.home / "code" / digest
+        """The directory of a package, fetched and unpacked if it is not here yet, or not as it was."""
+        target, sealed = self.home / "code" / digest, self.home / "seals" / digest
         async with self._lock(digest):
-            if not target.exists():
-                archive = await self._fetched(link.fetch(lease, digest), digest)
+            if not await self._is_sound(target, lambda: seals.holds(target, sealed)):
+                archive = await self._fetched(link, lease, digest)
                 try:
                     await self.archives.unpack(archive, target, compile_with=self.compile_with)
                 except Conflict:
                     pass  # another process was quicker; what it unpacked has the same digest
                 finally:
                     archive.unlink(missing_ok=True)
+                await asyncio.to_thread(lambda: seals.keep(sealed, seals.seal(target)))
+                self._sound.add(target)
         return target
 
     async def must_fit(self, digest: Digest, python: tuple[int, int]) -> None:
@@ -80,14 +100,35 @@ class PackageCache:
         """A file with an input's bytes."""
         target = self.home / "inputs" / digest
         async with self._lock(digest):
-            if not target.exists():
-                arrived = await self._fetched(link.fetch(lease, digest), digest)
+            if not await self._is_sound(target, lambda: _sha256(target) == digest):
+                arrived = await self._fetched(link, lease, digest)
                 arrived.chmod(0o444)
                 arrived.rename(target)
+                self._sound.add(target)
         return target
 
-    async def _fetched(self, pieces: AsyncIterator[bytes], digest: Digest) -> Path:
-        """The bytes in a temporary file; raises Unavailable when they are not the ones of the digest."""
+    async def _is_sound(self, target: Path, looked: Callable[[], bool]) -> bool:
+        """Whether it is here as it was; what is not is removed."""
+        if self._is_known(target):
+            return True
+        if await asyncio.to_thread(_kept_if, target, looked):
+            self._sound.add(target)
+            return True
+        return False
+
+    def _is_known(self, target: Path) -> bool:
+        return target in self._sound and target.exists()
+
+    async def _fetched(self, link: Link, lease: Lease, digest: Digest) -> Path:
+        """The bytes in a temporary file. Those that arrive damaged are asked for once more; raises
+        Unavailable when that does not help."""
+        try:
+            return await self._arrived(link.fetch(lease, digest), digest)
+        except _Damaged as error:
+            _log.warning("asked for again", reason=error.message)
+            return await self._arrived(link.fetch(lease, digest), digest)
+
+    async def _arrived(self, pieces: AsyncIterator[bytes], digest: Digest) -> Path:
         handle, name = tempfile.mkstemp(prefix=digest[:12], dir=self.home / "incoming")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -121,4 +162,30 @@ async def _written(pieces: AsyncIterator[bytes], file: BinaryIO) -> str:
 
 def _verify(arrived: str, digest: Digest) -> None:
     if arrived != digest:
-        raise Unavailable(f"what arrived for {digest} is damaged: its sha256 is {arrived}")
+        raise _Damaged(f"what arrived for {digest} is damaged: its sha256 is {arrived}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _kept_if(target: Path, looked: Callable[[], bool]) -> bool:
+    """Whether it is there and stands the look; if it does not, it is removed."""
+    if not target.exists():
+        return False
+    if looked():
+        return True
+    _log.warning("damaged in the cache, fetched again", path=str(target))
+    _remove(target)
+    return False
+
+
+def _remove(path: Path) -> None:
+    """A tree is renamed first: half of it must not stand there if we do not live to remove it all."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    doomed = path if path.name.startswith(".") else path.with_name(f".{path.name}.damaged")
+    path.rename(doomed)
+    shutil.rmtree(doomed)

@@ -28,7 +28,7 @@ from longshore.interceptor.lines import Line, LineSplitter, clean, cut, level_of
 RUN_BYTES = 100 * 1000 * 1000
 LINE_COSTS_AT_LEAST = 64
 """Lines shorter than this count as much: a hundred million empty ones are no small log."""
-CHUNK_BYTES = 16 * 1024
+CHUNK_BYTES = 32 * 1024
 DEAF_CHUNK_BYTES = 256 * 1024
 LAST_LOOK_BYTES = 1024 * 1024
 BATCH_LINES = 500
@@ -187,13 +187,15 @@ class Tail:
     def _append(self, stream: Stream, lines: list[Line]) -> None:
         if self._over or not lines:
             return
-        at, run, attempt, seq = self._now(), self._run, self._attempt, self._seq
-        for seq, (text, level) in enumerate(lines, self._seq):
-            self._pending.append(
-                LogLine(run=run, attempt=attempt, seq=seq, at=at, stream=stream, level=level, text=text)
-            )
-            self._pending_bytes += len(text)
-        self._seq = seq + 1
+        at, run, attempt = self._now(), self._run, self._attempt
+        self._pending.extend(
+            [
+                LogLine(run, attempt, seq, at, stream, level, text)
+                for seq, (text, level) in enumerate(lines, self._seq)
+            ]
+        )
+        self._pending_bytes += sum([len(text) for text, _ in lines])
+        self._seq += len(lines)
         self._arm()
 
     def _pause(self) -> None:

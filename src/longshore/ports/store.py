@@ -243,6 +243,13 @@ class Runs(Protocol):
         for. Raises Conflict when the lease is not the holder's any more."""
         ...
 
+    def start(
+        self, run: RunId, *, attempt: int, fence: str, at: datetime, until: datetime
+    ) -> tuple[bool, bool]:
+        """The same, and a run that is starting and to go on is running from `at` on. Whether it is to go on,
+        and whether it has been moved."""
+        ...
+
     def ask_to_cancel(self, run: RunId, reason: str) -> None:
         """Mark a run that somebody holds, and why; its next heartbeat brings the news."""
         ...
@@ -326,7 +333,7 @@ class Store(Protocol):
         """Run a change and return its value once it is committed and durable.
 
         What the change raises is raised here and leaves nothing behind; Unavailable when the database is
-        locked by another for long, OutOfSpace when its disk is full.
+        locked by another for long, or its disk is full. It may be run again, after what it did was undone.
         """
         ...
 

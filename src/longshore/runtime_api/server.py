@@ -63,6 +63,7 @@ class RuntimeApi:
         self._environment = Environment()
         self._connections: set[Asker] = set()
         self._waiting: list[Asker] = []
+        self._asked = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._ready: asyncio.Future[InitDone | InitFailed] = asyncio.get_running_loop().create_future()
         self._answer: asyncio.Future[Response | Failure] | None = None
@@ -87,6 +88,16 @@ class RuntimeApi:
     async def ready(self) -> InitDone | InitFailed:
         """Wait for the runtime's first word. May be cancelled and asked again."""
         return await asyncio.shield(self._ready)
+
+    async def asks(self, *, within: float) -> bool:
+        """Whether the runtime asks for its next event, now or within so many seconds."""
+        if self._waiting:
+            return True
+        self._asked.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._asked.wait()
+        return bool(self._waiting)
 
     async def invoke(self, call: Call) -> Response | Failure:
         """Hand the event to the runtime and wait for its answer; one at a time.
@@ -157,6 +168,7 @@ class RuntimeApi:
         judged = self._environment.begin(head)
         if isinstance(judged, Wait):
             self._waiting.append(connection)
+            self._asked.set()
         self._tell()
         return judged
 

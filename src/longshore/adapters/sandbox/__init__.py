@@ -3,6 +3,7 @@
 
 import asyncio
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,22 @@ from longshore.domain.errors import Unavailable
 from longshore.ports.sandbox import Sandbox
 
 Kind = Literal["auto", "bubblewrap", "process"]
+LEVELS: Mapping[str, str] = {
+    "strict": (
+        "bubblewrap and control groups: a handler has namespaces, a user and a system call filter of its own,"
+        " and the kernel holds it to its memory, its cores and its number of processes"
+    ),
+    "limits": (
+        "bubblewrap without control groups, as an ordinary user's server has it: the same walls; its number"
+        " of processes is held by rlimits, its memory by a watch that looks every 50 ms, its cores by"
+        " priority alone"
+    ),
+    "process": (
+        "no walls (--sandbox process): a handler is a process of this machine that sees its files, its"
+        " processes and its network; for trusted code only"
+    ),
+}
+"""What `Isolation.level` may be, in a sentence each."""
 
 
 async def open_sandbox(kind: Kind, directory: Path) -> Sandbox:

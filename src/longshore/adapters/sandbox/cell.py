@@ -379,6 +379,8 @@ class LiveCell:
                 body.group.kill()
                 body.child.kill()
             await asyncio.sleep(0.005)
+        else:
+            body.group.remove()  # in vain, but it lets go of the group's files
         body.control.close()
 
     def _let_go(self) -> None:

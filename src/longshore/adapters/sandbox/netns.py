@@ -23,6 +23,7 @@ import time
 NETLINK_ROUTE = 0
 NEW_ADDRESS, NEW_ROUTE, NEW_RULE = 20, 24, 32
 REQUEST_ACK_CREATE_EXCL = 0x1 | 0x4 | 0x400 | 0x200
+UNICAST = 1
 UNREACHABLE = 7  # RTN_ and FR_ACT_ alike
 BEFORE_ALL_ROUTES = 100  # only the local table, priority 0, comes first
 MAIN_TABLE, STATIC, HOST_SCOPE, LOOPBACK = 254, 4, 254, 1
@@ -36,7 +37,7 @@ def main(words: list[str]) -> int:
     given = [word.partition("=")[::2] for word in words]
     for number in _all(given, "enter"):
         _enter(int(number))
-    with _Kernel() as kernel:
+    with Kernel() as kernel:
         for network in _all(given, "unreachable"):
             kernel.close(network)
         for ip in _all(given, "address"):
@@ -66,10 +67,10 @@ def _all(given: list[tuple[str, str]], name: str) -> list[str]:
     return [value for word, value in given if word == name]
 
 
-class _Kernel:
+class Kernel:
     """A netlink socket."""
 
-    def __enter__(self) -> "_Kernel":
+    def __enter__(self) -> "Kernel":
         self._socket = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, NETLINK_ROUTE)
         self._socket.bind((0, 0))
         return self
@@ -93,9 +94,19 @@ class _Kernel:
 
     def answer_to(self, ip: str) -> None:
         """Give the loopback device one more address."""
+        self.give_address(LOOPBACK, ip, 128 if ":" in ip else 32, scope=HOST_SCOPE)
+
+    def give_address(self, device: int, ip: str, length: int, *, scope: int = 0) -> None:
+        """Give a device an address in a network of that prefix length."""
         family, packed = _packed(ip)
-        head = struct.pack("=BBBBI", family, len(packed) * 8, 0, HOST_SCOPE, LOOPBACK)
+        head = struct.pack("=BBBBI", family, length, 0, scope, device)
         self._ask(NEW_ADDRESS, head + _attribute(2, packed) + _attribute(1, packed))
+
+    def give_gateway(self, device: int, ip: str) -> None:
+        """All that goes anywhere else goes to this address, by that device."""
+        family, packed = _packed(ip)
+        head = struct.pack("=BBBBBBBBI", family, 0, 0, 0, MAIN_TABLE, STATIC, 0, UNICAST, 0)
+        self._ask(NEW_ROUTE, head + _attribute(5, packed) + _attribute(4, struct.pack("=I", device)))
 
     def _ask(self, kind: int, body: bytes) -> None:
         size = 16 + len(body)

@@ -63,6 +63,8 @@ class Json(Generic[T]):
 
     def text(self, value: T) -> str:
         """The column's text; raises Invalid for what no database can hold."""
+        if not value and isinstance(value, tuple | dict):
+            return "[]" if isinstance(value, tuple) else "{}"
         try:
             return self._adapter.dump_json(value).decode()
         except PydanticSerializationError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from longshore.domain.errors import Invalid, LongshoreError, OutOfSpace, Unavailable
+from longshore.domain.errors import Invalid, LongshoreError, Unavailable
 
 BUSY_TIMEOUT_S = 5
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
@@ -29,6 +29,11 @@ _NO_ROOM = 1024 * 1024
 write-ahead log's index that could not grow."""
 
 HALF_A_CHARACTER = "a text has half a character (a lone surrogate) in it, which no database can hold"
+
+
+class DiskFull(Unavailable):
+    """The database's own disk is full. For a caller that is a time to wait, whatever it has sent: only what
+    does not fit itself is OutOfSpace."""
 
 
 @contextlib.contextmanager
@@ -56,7 +61,7 @@ def in_our_words(error: BaseException, path: Path) -> BaseException:
 def _of_the_machine(error: BaseException, path: Path) -> LongshoreError | None:
     code = _code(error) & 0xFF
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
-        return OutOfSpace(f"the disk of the database {path} is full; make room and try again")
+        return DiskFull(f"the disk of the database {path} is full; make room and try again")
     if code in _BUSY:
         return Unavailable(
             f"another process has locked the database {path} for more than {BUSY_TIMEOUT_S} s; try again"

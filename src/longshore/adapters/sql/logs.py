@@ -2,7 +2,7 @@
 """Logs of short runs in a table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, insert, select
 
@@ -24,7 +24,7 @@ class SqlShortLogs:
     connection: Connection
 
     def add(self, run: RunId, lines: Sequence[LogLine]) -> None:
-        kept = tuple(line if line.text.isascii() else replace(line, text=whole(line.text)) for line in lines)
+        kept = tuple(line if line.text.isascii() else line._replace(text=whole(line.text)) for line in lines)
         _ADD.run(self.connection, {"run_id": run, "lines": _LINES.text(kept)})
 
     def lines(self, run: RunId) -> Sequence[LogLine]:

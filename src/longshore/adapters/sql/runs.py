@@ -31,13 +31,15 @@ from longshore.adapters.sql.codec import (
 )
 from longshore.adapters.sql.schema import run_objects, runs
 from longshore.adapters.sql.statements import Prepared, first, one, put, rows
-from longshore.domain.errors import Conflict, NotFound
+from longshore.domain.errors import Conflict, NotFound, Unavailable
 from longshore.domain.ids import Digest, InterceptorId, ProjectId, RunId, TaskId
 from longshore.domain.order import Room
 from longshore.domain.run import Run, RunError, RunFile, RunState, Step, Trigger, TriggerKind, Usage
 from longshore.domain.task import Limits
 from longshore.ports.store import Page, RunFilter
 
+IS_SHORT_OF_ROOM = "longshore_is_short_of_room"
+"""Set on a connection while what is under way needs the last room on the disk."""
 _LIMITS: Json[Limits] = Json(Limits)
 _WORDS: Json[tuple[str, ...]] = Json(tuple[str, ...])
 _INPUTS: Json[Mapping[str, Digest]] = Json(dict[str, Digest])
@@ -118,6 +120,21 @@ _SAVE = Prepared(
     # Whoever saves may have read the run before its cancellation was asked for; the wish stays.
     .values(cancel_requested=or_(runs.c.cancel_requested, bindparam("new_cancel_requested")))
 )
+_START = Prepared(
+    update(runs)
+    .where(
+        runs.c.id == bindparam("wanted_id"),
+        runs.c.attempt == bindparam("wanted_attempt"),
+        runs.c.fence == bindparam("wanted_fence"),
+        runs.c.state == RunState.STARTING.value,
+        runs.c.cancel_requested.is_(False),
+    )
+    .values(
+        state=RunState.RUNNING.value,
+        started_at=bindparam("new_started_at"),
+        lease_until=bindparam("new_lease_until"),
+    )
+)
 _EXTEND = Prepared(
     update(runs)
     .where(
@@ -138,6 +155,8 @@ class SqlRuns:
     connection: Connection
 
     def add(self, run: Run) -> None:
+        if run.state is RunState.QUEUED and self.connection.info.get(IS_SHORT_OF_ROOM, False):
+            raise Unavailable("the disk is full: there are no new runs until somebody makes room on it")
         _ADD.run(self.connection, {**_asked(run), **_changes(run)})
         for digest in {*run.inputs.values(), *(file.digest for file in run.files)}:
             self._point_at(run.id, digest)
@@ -214,6 +233,20 @@ class SqlRuns:
         if asked is None:
             raise Conflict(f"the lease on attempt {attempt} of run {run} is over")
         return not asked["cancel_requested"]
+
+    def start(
+        self, run: RunId, *, attempt: int, fence: str, at: datetime, until: datetime
+    ) -> tuple[bool, bool]:
+        values = {
+            "wanted_id": run,
+            "wanted_attempt": attempt,
+            "wanted_fence": fence,
+            "new_lease_until": micros(until),
+            "new_started_at": micros(at),
+        }
+        if _START.run(self.connection, values).rowcount:
+            return True, True
+        return self.extend(run, attempt=attempt, fence=fence, until=until), False
 
     def ask_to_cancel(self, run: RunId, reason: str) -> None:
         asked = update(runs).where(runs.c.id == run, _IS_HELD)

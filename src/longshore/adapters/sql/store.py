@@ -20,14 +20,15 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from longshore.adapters.sql.artifacts import SqlArtifacts
+from longshore.adapters.sql.ballast import Ballast
 from longshore.adapters.sql.engine import open_engine, raw_of, reader, writer
-from longshore.adapters.sql.errors import in_our_words, translated
+from longshore.adapters.sql.errors import DiskFull, in_our_words, translated
 from longshore.adapters.sql.fleet import SqlFleet
 from longshore.adapters.sql.logs import SqlShortLogs
 from longshore.adapters.sql.migrate import migrate
 from longshore.adapters.sql.packages import SqlPackages
 from longshore.adapters.sql.projects import SqlProjects
-from longshore.adapters.sql.runs import SqlRuns
+from longshore.adapters.sql.runs import IS_SHORT_OF_ROOM, SqlRuns
 from longshore.adapters.sql.secrets import SqlSecrets
 from longshore.adapters.sql.statements import HAS_NEW_EDITION
 from longshore.adapters.sql.tasks import SqlTasks
@@ -97,10 +98,11 @@ Asked = queue.SimpleQueue[_Asked | None]
 class SqliteStore:
     """See ports.store.Store."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, ballast: Ballast | None = None) -> None:
         """Open the database, made or brought up to date if need be; raises Unavailable naming the file. It is
-        read from the thread of one event loop."""
+        read from the thread of one event loop. `ballast` is what it may drop when its disk is full."""
         self._path = path
+        self._ballast = ballast
         self._closed = False
         self._edition = 0
         self._edition_until = 0.0
@@ -108,6 +110,8 @@ class SqliteStore:
         self._engine = open_engine(path)
         with translated(path), contextlib.ExitStack() as opened:
             migrate(self._engine, path)
+            if ballast is not None:
+                ballast.take()
             writes = opened.enter_context(writer(self._engine))
             self._reading = opened.enter_context(reader(self._engine))
             self._opened = opened.pop_all()
@@ -166,6 +170,21 @@ class SqliteStore:
             _settle(batch)
 
     def _commit(self, connection: Connection, work: Work, batch: list[_Asked]) -> None:
+        """All of a batch; on a full disk once more, with the room that was kept for this."""
+        if self._ballast is None:
+            self._transact(connection, work, batch)
+            return
+        self._ballast.look()
+        connection.info[IS_SHORT_OF_ROOM] = self._ballast.is_short
+        self._transact(connection, work, batch)
+        starved = [one for one in batch if isinstance(one.error, DiskFull)]
+        if starved and self._ballast.drop():
+            connection.info[IS_SHORT_OF_ROOM] = True
+            for one in starved:
+                one.error = None
+            self._transact(connection, work, starved)
+
+    def _transact(self, connection: Connection, work: Work, batch: list[_Asked]) -> None:
         """All of a batch in one transaction; when that itself fails, everyone is told so."""
         try:
             with connection.begin():

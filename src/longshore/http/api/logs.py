@@ -7,6 +7,8 @@ Nothing is held in memory for a slow reader: the next batch is read from the log
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import datetime
+from json.encoder import encode_basestring
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -15,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from longshore.domain.errors import Forbidden, LongshoreError, NotFound, Unauthenticated
 from longshore.domain.ids import RunId
+from longshore.domain.logs import Level, Stream
 from longshore.domain.logs import LogLine as Line
 from longshore.domain.project import Project
 from longshore.http.api.models import LogLine
@@ -75,22 +78,35 @@ async def _sent(
 ) -> AsyncIterator[bytes]:
     async with closing(house.runs.log(project, run, after=after, follow=follow)) as batches:
         async for batch in batches:
-            lines = (_words(line) if in_words else _json(line) for line in batch)
-            yield "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
+            lines = _in_words(batch) if in_words else _in_json(batch)
+            yield "".join([f"{line}\n" for line in lines]).encode("utf-8", "replace")
 
 
-def _words(line: Line) -> str:
-    at = line.at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{line.at.microsecond // 1000:03d}Z"
-    return f"{at} {line.stream} {line.text}"
+def _in_words(lines: Sequence[Line]) -> Iterator[str]:
+    """Hundreds of lines in a row share their time and stream, which are spelled once."""
+    same, begins = None, ""
+    for _, _, _, at, stream, _, text in lines:
+        if (at, stream) != same:
+            same = at, stream
+            begins = f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z {stream.value} "
+        yield begins + text
 
 
-def _json(line: Line) -> str:
-    return json.dumps(_members(line), ensure_ascii=False)
+def _in_json(lines: Sequence[Line]) -> Iterator[str]:
+    """Each as models.LogLine has it, with the same economy."""
+    same, begins, goes_on = None, "", ""
+    for _, attempt, seq, at, stream, level, text in lines:
+        if (attempt, at, stream, level) != same:
+            same = attempt, at, stream, level
+            begins, goes_on = _spelled(attempt, at, stream, level)
+        yield f"{begins}{seq}{goes_on}{encode_basestring(text)}}}"
 
 
-def _members(line: Line) -> dict[str, object]:
-    text = line.text.encode("utf-8", "replace").decode()
-    return LogLine.model_validate(line).model_copy(update={"text": text}).model_dump(mode="json")
+def _spelled(attempt: int, at: datetime, stream: Stream, level: Level | None) -> tuple[str, str]:
+    """A line as JSON up to its number, and from there to its text."""
+    model = LogLine(attempt=attempt, seq=0, at=at, stream=stream, level=level, text="")
+    before, _, after = model.model_dump_json().partition('"seq":0')
+    return f'{before}"seq":', after.removesuffix('""}')
 
 
 @router.websocket("/ws")
@@ -144,11 +160,17 @@ async def _send_log(socket: WebSocket, house: House, project: Project, run: RunI
 def _messages(batch: Sequence[Line]) -> Iterator[str]:
     lines: list[str] = []
     size = 0
-    for line in batch:
-        lines.append(_json(line))
-        size += len(lines[-1].encode())
+    for line in _in_json(batch):
+        lines.append(line)
+        size += len(line) if line.isascii() else len(line.encode("utf-8", "replace"))
         if size >= MESSAGE_BYTES:
-            yield f'{{"lines":[{",".join(lines)}]}}'
+            yield _message(lines)
             lines, size = [], 0
     if lines:
-        yield f'{{"lines":[{",".join(lines)}]}}'
+        yield _message(lines)
+
+
+def _message(lines: Sequence[str]) -> str:
+    """Half characters cannot travel."""
+    text = f'{{"lines":[{",".join(lines)}]}}'
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
