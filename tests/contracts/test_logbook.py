@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from longshore.adapters.logbook import BATCH_BYTES, FileLogbook
+from longshore.adapters.logbook import BATCH_BYTES, RECENT_BYTES, FileLogbook
 from longshore.domain.errors import Invalid, OutOfSpace
 from longshore.domain.ids import RunId
 from longshore.domain.logs import Level, LogLine, Stream
@@ -315,6 +315,44 @@ class TestFileLogbook(LogbookContract):
 
         assert len(book._open) == 0
         assert len(book._books) == 0
+
+    async def test_followers_that_come_at_any_time_all_get_every_line_once(self, tmp_path: Path) -> None:
+        book = FileLogbook(tmp_path)
+
+        async def follow(after: int, pause: float) -> list[str]:
+            found = []
+            async for batch in book.read(RUN, after=after, follow=True):
+                found += [f"{one.seq} {one.text}" for one in batch]
+                await asyncio.sleep(pause)
+            return found
+
+        expected = [f"{seq} {seq % 7 * 'wörd'}" for seq in range(1, 8001)]
+        following = []
+        for first in range(1, 8001, 400):
+            pause = 0.002 * (first % 3)
+            following.append((first % 900, asyncio.create_task(follow(first % 900, pause))))
+            await book.write(RUN, [line(seq, seq % 7 * "wörd") for seq in range(first, first + 400)])
+        await book.close(RUN)
+
+        for after, task in following:
+            assert await task == expected[after:]
+
+    async def test_what_followers_share_is_bounded_and_goes_with_the_last_of_them(
+        self, tmp_path: Path
+    ) -> None:
+        book = FileLogbook(tmp_path)
+        following = book.read(RUN, follow=True)
+        beginning = asyncio.ensure_future(anext(following))
+        for seq in range(1, 101):
+            await book.write(RUN, [line(seq, "x" * 20_000)])
+        await beginning
+        shared = book._open[RUN]._recent
+
+        assert 10 < len(shared) <= RECENT_BYTES // 20_000
+        await following.aclose()  # type: ignore[attr-defined]
+        assert len(shared) == 0
+        await book.write(RUN, [line(101)])
+        assert len(shared) == 0
 
     async def test_a_batch_is_bounded_in_bytes_of_the_file(self, book: Logbook) -> None:
         await book.write(RUN, lines(1, 20_000, ""))

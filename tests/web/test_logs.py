@@ -4,14 +4,18 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.web.conftest import P
 from tests.web.house import BASE, Hand, House
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from longshore.domain.logs import Level, LogLine, Stream
 from longshore.domain.order import Lease
 from longshore.domain.project import Role
 
@@ -73,6 +77,49 @@ async def test_half_characters_in_a_log_harm_nobody(
         answer = await api.get(f"/runs/{run[0]}/log", params={"format": form})
         assert answer.status_code == 200
         assert len(answer.text.splitlines()) == 2
+
+
+LINES = st.lists(
+    st.tuples(
+        st.text(alphabet=st.characters(codec=None, exclude_characters="\n"), max_size=40),
+        st.sampled_from(Stream),
+        st.none() | st.sampled_from(Level),
+        st.datetimes(min_value=datetime(2026, 1, 1), max_value=datetime(2027, 1, 1)),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(said=LINES)
+async def test_any_line_is_told_as_it_was_in_every_form(
+    api: httpx.AsyncClient, task: str, hand: Hand, said: list[tuple[str, Stream, Level | None, datetime]]
+) -> None:
+    run = (await api.post("/tasks/echo/runs")).json()["id"]
+    lease = await hand.take()
+    lines = [
+        LogLine(lease.run, lease.attempt, seq, at.replace(tzinfo=UTC), stream, level, text)
+        for seq, (text, stream, level, at) in enumerate(said, 1)
+    ]
+    await hand.dispatch.log(lease, lines)
+    under_way = await api.get(f"/runs/{run}/log", params={"format": "json"})
+    await hand.end(lease)
+
+    rows = await api.get(f"/runs/{run}/log", params={"format": "json"})
+    text = await api.get(f"/runs/{run}/log")
+
+    assert rows.content == under_way.content
+    for line, row in zip(lines, rows.content.decode().split("\n"), strict=False):
+        told = json.loads(row)
+        assert told["text"] == line.text.encode("utf-8", "replace").decode()
+        assert datetime.fromisoformat(told["at"]) == line.at
+        assert (told["seq"], told["stream"], told["level"]) == (line.seq, line.stream, line.level)
+    assert text.content.decode() == "".join(
+        f"{line.at:%Y-%m-%dT%H:%M:%S}.{line.at.microsecond // 1000:03d}Z {line.stream} "
+        f"{line.text.encode('utf-8', 'replace').decode()}\n"
+        for line in lines
+    )
 
 
 async def test_a_follower_gets_each_line_as_it_comes_and_the_end(
