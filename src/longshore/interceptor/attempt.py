@@ -248,7 +248,8 @@ class Attempt:
 
     def _keep_warm(self, environment: Environment, usage: Usage) -> None:
         if self.goes_on and not self.heart.stopped.done():
-            self.is_kept = self.machine.environments.keep(environment, usage.peak_memory_mb or 0.0)
+            memory_mb = (usage.peak_memory_mb or 0.0) + environment.cell.beside_mb
+            self.is_kept = self.machine.environments.keep(environment, memory_mb)
 
     def _result(self, ended: Verdict, usage: Usage) -> RunResult:
         return RunResult(

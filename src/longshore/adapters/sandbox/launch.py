@@ -26,7 +26,6 @@ from longshore.ports.sandbox import CellSpec
 READY_TIMEOUT_S = 30.0
 WITHOUT_WALLS = 2  # the launcher and the runtime
 WITH_WALLS = 2 + WITHOUT_WALLS  # and bwrap, outside and as the first process inside
-_JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 1; shift; done; shift; unset PWD OLDPWD; exec "$@"'
 _FIRST_PROCESS = re.compile(rb'"child-pid"\s*:\s*(\d+)\D')
 
 
@@ -66,12 +65,6 @@ class Plan:
     is_current: Callable[[], bool] = lambda: True
     cwd: str = "/"
     environment: Mapping[str, str] = field(default_factory=dict)
-
-
-def joining(group: Group, command: Sequence[str]) -> list[str]:
-    """The command with a first step into its group: nothing of it runs, and forks, outside."""
-    files = [str(path) for path in group.joining()]
-    return ["/bin/sh", "-c", _JOIN, "sh", *files, "--", *command] if files else list(command)
 
 
 async def launch(plan: Plan, watch: Watch) -> LiveCell:

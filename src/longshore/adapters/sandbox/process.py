@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 
 from longshore.adapters.sandbox import kin, slots
 from longshore.adapters.sandbox.cell import LiveCell
-from longshore.adapters.sandbox.cgroups import Group
+from longshore.adapters.sandbox.cgroups import Group, joining
 from longshore.adapters.sandbox.control import Ready
 from longshore.adapters.sandbox.home import Home, remove_tree
-from longshore.adapters.sandbox.launch import Doors, Plan, joining, launch
+from longshore.adapters.sandbox.launch import Doors, Plan, launch
 from longshore.adapters.sandbox.limits import Bounds, made, quota
 from longshore.adapters.sandbox.rooms import LANG, checked_name
 from longshore.adapters.sandbox.slots import Slot
