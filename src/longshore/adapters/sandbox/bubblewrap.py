@@ -176,7 +176,8 @@ class Bubblewrap:
             return joining(group, [*before, self._bwrap, *walls, *library, *numbers, *inside])
 
         async def furnish(wanted: CellSpec) -> None:
-            layer.group.limit(wires.quota(wanted.cpus))
+            if wires.quota(wanted.cpus) != wires.quota(spec.cpus):
+                layer.group.limit(wires.quota(wanted.cpus))
             moved_in.append(await self._move_in(var, slots.within_reach(wanted)))
 
         async def connect(pid: int | None) -> Wires:
