@@ -4,6 +4,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -157,7 +158,8 @@ def test_cells_live_in_uvloop_as_well(runtime: PreparedRuntime, place: Path) -> 
 
 @needs_bwrap
 @pytest.mark.anyio
-async def test_the_doctor_tries_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_doctor_tries_the_way_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
     before = zombies()
     tried = (await probe())[-1]
     monkeypatch.setattr(egress, "missing", lambda: None)
@@ -168,7 +170,8 @@ async def test_the_doctor_tries_the_way_out(monkeypatch: pytest.MonkeyPatch) -> 
     assert failed.words == "sandboxes have none: pasta does not work here (no device here)"
     assert failed.ok is None
     assert zombies() == before
-    assert processes_with("/bin/sleep 60") == []
+    assert processes_with(str(place)) == []
+    assert list(place.iterdir()) == []
 
 
 @pytest.mark.anyio
