@@ -4,15 +4,16 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 import uvloop
-from tests.sandbox.cells import Bench, Heard, until_said
+from tests.sandbox.cells import Bench, Heard, processes_with, until_said, zombies
 from tests.sandbox.conftest import opened
 
 import longshore
-from longshore.adapters.sandbox import open_sandbox
+from longshore.adapters.sandbox import egress, open_sandbox
 from longshore.adapters.sandbox.bubblewrap import Bubblewrap
 from longshore.adapters.sandbox.home import open_home
 from longshore.adapters.sandbox.probe import probe
@@ -153,6 +154,24 @@ def test_cells_live_in_uvloop_as_well(runtime: PreparedRuntime, place: Path) -> 
         return heard.out
 
     assert uvloop.run(live()) == b"here\n"
+
+
+@needs_bwrap
+@pytest.mark.anyio
+async def test_the_doctor_tries_the_way_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    before = zombies()
+    tried = (await probe())[-1]
+    monkeypatch.setattr(egress, "missing", lambda: None)
+    monkeypatch.setattr(egress, "command", lambda **_: ["/bin/sh", "-c", "echo no device here >&2; exit 1"])
+    failed = (await probe())[-1]
+
+    assert (tried.name, tried.ok is True) == ("outbound network", "sandboxes have it" in tried.words)
+    assert failed.words == "sandboxes have none: pasta does not work here (no device here)"
+    assert failed.ok is None
+    assert zombies() == before
+    assert processes_with(str(place)) == []
+    assert list(place.iterdir()) == []
 
 
 @pytest.mark.anyio

@@ -64,7 +64,7 @@ def test_the_doctor_says_that_every_probe_is_shut(place: Path) -> None:
     assert (found["shut"], code, said_too) == (True, 0, "")
     assert found["isolation"]["level"] == ("limits" if os.geteuid() else "strict")
     assert found["levels"] == LEVELS
-    assert processes_of("longshore-probe") == []
+    assert processes_of(str(place)) == []
 
 
 def test_without_walls_the_doctor_says_what_is_open(place: Path) -> None:

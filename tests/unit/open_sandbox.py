@@ -31,6 +31,7 @@ class OpenCell:
         self._platform = socket.create_server(("127.0.0.1", 0))
         self.doors: dict[Address, socket.socket] = {}
         self.notices: tuple[str, ...] = ()
+        self.beside_mb = 0.0
         self._out, self._out_write = os.pipe()
         self._err, self._err_write = os.pipe()
         self._process: subprocess.Popen[bytes] | None = None

@@ -279,7 +279,8 @@ class Attempt:
         if self.heart.stopped.done():
             return
         if self.fate is Fate.GOES_ON:
-            self.is_kept = self.machine.environments.keep(environment, usage.peak_memory_mb or 0.0)
+            memory_mb = (usage.peak_memory_mb or 0.0) + environment.cell.beside_mb
+            self.is_kept = self.machine.environments.keep(environment, memory_mb)
         elif self.fate is Fate.RESTARTS:
             self.is_kept = self.machine.environments.restart(environment)
 

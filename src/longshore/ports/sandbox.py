@@ -144,6 +144,11 @@ class Cell(Protocol):
         ...
 
     @property
+    def beside_mb(self) -> float:
+        """Memory in MB that it takes beside its own processes, for as long as it is there."""
+        ...
+
+    @property
     def stdout(self) -> int:
         """The reading end of the handler's standard output, a file descriptor that the cell closes."""
         ...

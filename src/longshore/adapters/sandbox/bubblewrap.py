@@ -15,7 +15,7 @@ from pathlib import Path
 
 from longshore.adapters.sandbox import slots, wires
 from longshore.adapters.sandbox.cell import LiveCell
-from longshore.adapters.sandbox.cgroups import Group
+from longshore.adapters.sandbox.cgroups import Bare, Group
 from longshore.adapters.sandbox.control import Ready
 from longshore.adapters.sandbox.egress import Lookout
 from longshore.adapters.sandbox.home import Home
@@ -28,7 +28,7 @@ from longshore.adapters.sandbox.slots import Slot
 from longshore.adapters.sandbox.trouble import explained
 from longshore.adapters.sandbox.var import Copies, Var, Vars
 from longshore.adapters.sandbox.watch import Watch
-from longshore.adapters.sandbox.wires import Wires, Wiring
+from longshore.adapters.sandbox.wires import Layer, Wires, Wiring
 from longshore.domain.errors import Unavailable
 from longshore.domain.network import NetworkMode
 from longshore.ports.sandbox import PLATFORM_PORT, Cell, CellSpec, Frame, Isolation
@@ -98,8 +98,13 @@ class Bubblewrap:
             name = self._home.next_name()
             group = made(self._home.groups, name, quota(spec))
             undo.callback(group.remove)
+            groups = self._home.groups if wiring.egress else Bare()
+            carriers = made(groups, f"{name}-net", wires.quota(spec.cpus))
+            undo.callback(carriers.remove)
             var = self._furnished(name, spec, undo)
-            plan = self._plan(spec, early, slot, group, var, wiring)
+            mark = self._home.at.name
+            layer = Layer(wiring=wiring, slot=slot, setpriv=self._setpriv, group=carriers, mark=mark)
+            plan = self._plan(spec, early, slot, group, var, layer)
             undo.pop_all()
         cell = await launch(plan, self._watch)
         self._live = {one for one in self._live if not one.is_over} | {cell}
@@ -174,9 +179,10 @@ class Bubblewrap:
         slot: Slot | None,
         group: Group,
         var: Var,
-        wiring: Wiring,
+        layer: Layer,
     ) -> Plan:
         is_open = spec.network.mode is NetworkMode.HOST
+        wiring = layer.wiring
         walls = [*WALLS, *(() if is_open else OWN_NETWORK), *self._room(spec, var, wiring)]
         before = slots.drop(slot, self._setpriv)
         moved_in: list[Path] = []
@@ -188,10 +194,12 @@ class Bubblewrap:
             return [*before, self._bwrap, *walls, *variables(spec, early), *numbers, *inside]
 
         async def furnish(wanted: CellSpec) -> None:
+            if wires.quota(wanted.cpus) != wires.quota(spec.cpus):
+                layer.group.limit(wires.quota(wanted.cpus))
             moved_in.append(await self._move_in(var, slots.within_reach(wanted)))
 
         async def connect(pid: int | None) -> Wires:
-            laid = await wires.connect(pid, wiring, slot=slot, setpriv=self._setpriv)
+            laid = await layer.connect(pid)
             if laid.trouble:
                 self._lookout.failed(laid.trouble)
             return laid
@@ -200,6 +208,7 @@ class Bubblewrap:
             for package in moved_in:
                 self._copies.give_back(package, var.task)
             self._vars.give_back(var)
+            layer.group.remove()
             if slot is not None:
                 slot.give_back()
 

@@ -132,6 +132,11 @@ class LiveCell:
         return self._body.wires.notices
 
     @property
+    def beside_mb(self) -> float:
+        """What pasta takes."""
+        return self._body.wires.beside_mb
+
+    @property
     def stdout(self) -> int:
         """Where the handler's standard output arrives."""
         return self._body.stdout

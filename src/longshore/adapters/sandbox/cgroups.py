@@ -18,6 +18,7 @@ from typing import Protocol
 
 from longshore.adapters.sandbox import kin
 
+_JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 1; shift; done; shift; unset PWD OLDPWD; exec "$@"'
 PERIOD_US = 100_000
 PATIENCE_S = 2.0
 
@@ -162,6 +163,12 @@ class Bare:
 
     def close(self) -> None:
         """Nothing to remove."""
+
+
+def joining(group: Group, command: Sequence[str]) -> list[str]:
+    """The command with a first step into its group: nothing of it runs, and forks, outside."""
+    files = [str(path) for path in group.joining()]
+    return ["/bin/sh", "-c", _JOIN, "sh", *files, "--", *command] if files else list(command)
 
 
 def write(path: Path, text: str) -> None:

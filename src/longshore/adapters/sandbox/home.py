@@ -24,6 +24,7 @@ from pathlib import Path
 from longshore.adapters.sandbox import claims, kin
 from longshore.adapters.sandbox.cgroups import Groups, kill_all, sweep_all
 from longshore.adapters.sandbox.cgroups_found import open_groups
+from longshore.adapters.sandbox.egress import marked
 from longshore.adapters.sandbox.rooms import write_etc
 from longshore.adapters.sandbox.seccomp import program, this_machine
 from longshore.adapters.sandbox.slots import reachable
@@ -181,6 +182,7 @@ def _remove_if_dead(home: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         kill_all([one for pid in kin.naming(f"{home}/bootstrap") for one in kin.descendants(pid)])
+        kill_all(kin.naming(marked(home.name)))
         with contextlib.suppress(FileNotFoundError):
             lines = (home / "groups").read_text(encoding="utf-8").splitlines()
             sweep_all(Path(line) for line in lines)

@@ -93,7 +93,7 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
                 cwd=plan.cwd,
             )
         entering = _entering(plan.group, child)
-        first = await _first_process(mine[0], child) if plan.walls else None
+        first = await first_process(mine[0], child) if plan.walls else None
         connecting = asyncio.ensure_future(plan.connect(first.pid if first else None))
         ready = await _ready(control, child, plan, mine[2])
         wires = await connecting
@@ -174,7 +174,7 @@ async def _ready(control: Control, child: Child, plan: Plan, stderr: int) -> Rea
     return ready
 
 
-async def _first_process(info: int, child: Child) -> First | None:
+async def first_process(info: int, child: Child) -> First | None:
     """The namespace's first process, as soon as bwrap says which it is; in pieces, if it likes."""
     said = b""
     until = time.monotonic() + READY_TIMEOUT_S

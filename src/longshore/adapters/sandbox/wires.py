@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from longshore.adapters.sandbox import egress, slots
+from longshore.adapters.sandbox import egress, kin, slots
+from longshore.adapters.sandbox.cgroups import Group, Quota, joining
 from longshore.adapters.sandbox.child import Child
 from longshore.adapters.sandbox.egress import Outlook
 from longshore.adapters.sandbox.slots import Slot
@@ -30,6 +31,7 @@ WAY_OUT_WITHIN_S = 5.0
 SEALED_WITHIN_S = 1.0
 SETTLED_WITHIN_S = 10.0
 RESOLVE_WITHIN_S = 2.0
+CARRIER_MB, CARRIER_PIDS = 256, 8
 NAMED_NETWORK = "127.0.9"
 
 
@@ -55,11 +57,13 @@ class Wiring:
 @dataclass(slots=True, kw_only=True)
 class Wires:
     """What has been connected. `doors` are listening sockets inside, by the pairs that they stand for;
-    `trouble` is what pasta, or we, have to say about its failing."""
+    `beside_mb` is the memory that pasta takes; `trouble` is what pasta, or we, have to say about its
+    failing."""
 
     doors: Mapping[Address, socket.socket] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     pasta: Child | None = None
+    beside_mb: float = 0.0
     trouble: str | None = None
 
     @property
@@ -122,33 +126,48 @@ async def _needs_door(pair: Address) -> bool:
     return any(egress.is_closed(ipaddress.ip_address(str(one[4][0]).partition("%")[0])) for one in found)
 
 
-async def connect(pid: int | None, wiring: Wiring, *, slot: Slot | None, setpriv: str) -> Wires:
-    """Connect the cell whose first process is `pid`. No way out is a notice, no door is Unavailable: with one
-    missing a handler would do something else than what was asked."""
-    if not wiring.egress and not wiring.listen:
-        return Wires(notices=wiring.notices)
-    if pid is None:
-        raise Unavailable("the sandbox ended before it had a network")
-    await _settled(pid)
-    with _namespaces(pid) as (net, user):
-        wires = Wires(notices=wiring.notices)
-        try:
-            await _connect(wires, wiring, _Inside(net, user, slot, setpriv))
-        except BaseException:
-            wires.cut()
-            await wires.gone()
-            raise
-        return wires
+def quota(cpus: float) -> Quota:
+    """What may be taken by who carries a cell's connections: at most as much processor time again as the
+    cell's own processes. It is one process with one thread."""
+    return Quota(cpus=min(cpus, 1.0), memory=CARRIER_MB * 2**20, pids=CARRIER_PIDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """What it takes to lay a cell's wires: who owns them, the group that carries them, and the mark by which
+    they are found if we do not live to end them."""
+
+    wiring: Wiring
+    slot: Slot | None
+    setpriv: str
+    group: Group
+    mark: str
+
+    async def connect(self, pid: int | None) -> Wires:
+        """Connect the cell whose first process is `pid`. No way out is a notice, no door is Unavailable: with
+        one missing a handler would do something else than what was asked."""
+        if not self.wiring.egress and not self.wiring.listen:
+            return Wires(notices=self.wiring.notices)
+        if pid is None:
+            raise Unavailable("the sandbox ended before it had a network")
+        await _settled(pid)
+        with _namespaces(pid) as (net, user):
+            wires = Wires(notices=self.wiring.notices)
+            try:
+                await _connect(wires, self, _Inside(net, user))
+            except BaseException:
+                wires.cut()
+                await wires.gone()
+                raise
+            return wires
 
 
 @dataclass(frozen=True, slots=True)
 class _Inside:
-    """The way into a cell's network: descriptors of its namespaces, and whose they are."""
+    """The way into a cell's network: descriptors of its namespaces."""
 
     net: int
     user: int
-    slot: Slot | None
-    setpriv: str
 
     @property
     def namespaces(self) -> tuple[int, int]:
@@ -161,8 +180,9 @@ class _Inside:
         return [sys.executable, "-I", "-S", str(PROGRAM), *(f"enter={number}" for number in where), *words]
 
 
-async def _connect(wires: Wires, wiring: Wiring, inside: _Inside) -> None:
+async def _connect(wires: Wires, layer: Layer, inside: _Inside) -> None:
     """Both programs at once: nothing of the handler runs before they are done."""
+    wiring = layer.wiring
     mine, theirs = socket.socketpair()
     with mine, theirs, _Said() as said, _Said() as pastas:
         worker = Child(
@@ -174,11 +194,12 @@ async def _connect(wires: Wires, wiring: Wiring, inside: _Inside) -> None:
         theirs.close()
         try:
             if wiring.egress:
-                wires.pasta = _pasta(wiring, inside, pastas)
+                wires.pasta = _pasta(layer, inside, pastas)
             wires.doors = await _doors(mine, wiring, said)
             if wires.pasta is not None:
                 await asyncio.wait({worker.ended, wires.pasta.ended}, return_when=asyncio.FIRST_COMPLETED)
                 await _sealed(wires.pasta)
+                wires.beside_mb = kin.memory([wires.pasta.pid]).anonymous / 2**20
                 if wires.pasta.ended.done() or worker.ended.result().code:
                     said_last = pastas.text() or said.text() or "it said nothing"
                     wires.trouble = f"pasta does not work here ({said_last})"
@@ -192,14 +213,17 @@ async def _connect(wires: Wires, wiring: Wiring, inside: _Inside) -> None:
             await worker.ended
 
 
-def _pasta(wiring: Wiring, inside: _Inside, said: "_Said") -> Child:
-    command = egress.command(
-        slot=inside.slot,
-        setpriv=inside.setpriv,
+def _pasta(layer: Layer, inside: _Inside, said: "_Said") -> Child:
+    outlook = layer.wiring.outlook
+    pasta = egress.command(
+        slot=layer.slot,
+        setpriv=layer.setpriv,
         user=inside.user,
         net=inside.net,
-        forward=wiring.outlook is not None and wiring.outlook.resolver.forward,
+        forward=outlook is not None and outlook.resolver.forward,
+        mark=layer.mark,
     )
+    command = joining(layer.group, pasta)
     return Child(command, stdout=said.writing, stderr=said.writing, pass_fds=inside.namespaces)
 
 
