@@ -28,7 +28,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -321,7 +321,8 @@ def quiet(server: Server, caller: Caller) -> Standing:
     while time.monotonic() < by:
         time.sleep(1)
         before, found = found, server.standing()
-        if (found.cells, found.processes, found.files) == (before.cells, before.processes, before.files):
+        is_settled = replace(found, memory_mb=0, threads=0) == replace(before, memory_mb=0, threads=0)
+        if is_settled and not found.zombies and not found.temporary:
             break
     return found
 
