@@ -31,15 +31,24 @@ import uvloop
 
 from longshore.compose import House, open_house
 from longshore.domain.logs import LogLine
+from longshore.domain.network import NetworkMode
 from longshore.domain.order import Invocation, Lease, Phase
 from longshore.domain.project import Actor, Project, Role
 from longshore.domain.run import RunResult, RunState, TriggerKind
 from longshore.domain.task import Reuse
+from longshore.interceptor.pool import Pool
 from longshore.services.tasks import TaskDraft
 from longshore.settings import Settings
 
 PACKAGE = "echo.zip"
-HANDLER = "import json\n\ndef handler(event, context):\n    return event\n"
+HANDLER = """
+import os
+
+def handler(event, context):
+    if "exit" in event:
+        os._exit(event["exit"])
+    return event
+"""
 WALLS = (
     *("bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--proc", "/proc", "--dev", "/dev"),
     *("--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"),
@@ -49,6 +58,9 @@ SAYS = {
     "python": "floor: python -I -S -c pass",
     "bwrap": "floor: the same in a bare bwrap",
     "cold": "cold, without a cell",
+    "alone": "   the same without a network",
+    "own": "   and with an interpreter started for it (PYTHON*, LD_*)",
+    "anew": "cold, in an environment whose runtime was restarted",
     "cell": "cold, in a cell that has booted ahead",
     "package": "   of it package (known to be here)",
     "boot": "   of it boot (package and limits into the cell)",
@@ -122,17 +134,29 @@ class Bench:
         await house.dispatch.extend(lease, Phase.USER_CODE)
         await house.dispatch.finish(lease, instant.ended)
 
-    async def run(self, task: str, row: str, parts: "dict[str, str] | None" = None) -> None:
-        """From the claim to the recorded end."""
+    async def run(
+        self,
+        task: str,
+        row: str,
+        parts: "dict[str, str] | None" = None,
+        *,
+        cells: bool = True,
+        event: "dict[str, int] | None" = None,
+    ) -> None:
+        """From the claim to the recorded end. Without `cells` it finds none that has booted ahead."""
         house = self.house
-        run = await house.runs.submit(self.project, task, {"a": 1}, trigger=TriggerKind.API, actor=self.actor)
+        given = event or {"a": 1}
+        run = await house.runs.submit(self.project, task, given, trigger=TriggerKind.API, actor=self.actor)
         lease = await house.dispatch.claim(house.agent.me, house.agent.slots.free)
         assert lease is not None
+        executor = house.agent.executor
+        if not cells:
+            executor = replace(executor, pool=Pool(executor.pool._sandbox, refill_after_s=1e6))  # type: ignore[type-var,attr-defined]
         began = time.perf_counter()
-        await house.agent.executor.carry_out(lease, lambda: None)
+        await executor.carry_out(lease, lambda: None)
         self.took[row].append((time.perf_counter() - began) * 1000)
         ended = await house.runs.get(self.project, run.id)
-        assert ended.state is RunState.SUCCEEDED, ended.reason
+        assert ended.state is (RunState.FAILED if event else RunState.SUCCEEDED), ended.reason
         for step in ended.steps:
             if parts and step.name in parts:
                 self.took[parts[step.name]].append(step.ms)
@@ -157,8 +181,15 @@ class Bench:
         await self.floor("python")
         if shutil.which("bwrap"):
             await self.floor("bwrap", *WALLS, "--ro-bind", "/", "/", "--")
-        await self.task(f"cold-{number}", environment={"PYTHONHASHSEED": "random"})
-        await self.run(f"cold-{number}", "cold")
+        none = NetworkMode.NONE
+        await self.task(f"cold-{number}")
+        await self.task(f"alone-{number}", network=none)
+        await self.task(f"own-{number}", network=none, environment={"PYTHONHASHSEED": "random"})
+        for row in ("cold", "alone", "own"):
+            await self.run(f"{row}-{number}", row, cells=False)
+        await self.run(f"alone-{number}", "crashed", event={"exit": 1})
+        await asyncio.sleep(0.3)
+        await self.run(f"alone-{number}", "anew")
         name = f"cell-{number}"
         await self.task(name)
         await self.cell_ready()

@@ -118,9 +118,10 @@ def _by_group(given: Sequence[Figure]) -> Iterator[tuple[str, list[Sequence[str]
 
 
 def _notes(given: Sequence[Figure], group: str) -> Iterator[str]:
-    for figure in given:
-        if figure.group == group and figure.failed is not None:
-            yield f"{figure.row.says}: {figure.failed}"
+    """Why rows are empty, each reason once."""
+    failed = [figure for figure in given if figure.group == group and figure.failed is not None]
+    for why in dict.fromkeys(figure.failed for figure in failed):
+        yield f"{'; '.join(figure.row.says for figure in failed if figure.failed == why)}: {why}"
 
 
 def _cells(figure: Figure) -> Sequence[str]:

@@ -95,7 +95,7 @@ async def open_house(settings: Settings, *, base_url: str) -> AsyncIterator[Hous
         broker, notifier, archives = MemoryBroker(), MemoryNotifier(), ZipArchives()
         packages = PackageService(blobs, archives, store, clock)
         remembered, express = Remembered(store), Express(store, logbook, broker, notifier, clock)
-        dispatch = Dispatch(store, broker, blobs, vault, logbook, notifier, clock, express)
+        dispatch = Dispatch(store, broker, blobs, vault, logbook, notifier, clock, express, remembered)
         sandbox = await open_sandbox(settings.sandbox, data / "cache" / "sandbox")
         stack.push_async_callback(sandbox.close)
         runtimes = await prepare(settings.runtimes_home)

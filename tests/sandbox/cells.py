@@ -191,3 +191,9 @@ def eventually_none(word: str, *, within: float = 5) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def nothing_in(place: Path) -> bool:
+    """Whether there are no files below a directory, and no directories but empty places for another cell."""
+    found = {path.relative_to(place).parts[1:] for path in place.rglob("*")}
+    return found <= {(), ("var",), *(("var", name) for name in ("lang", "runtime", "input", "task"))}

@@ -17,12 +17,14 @@ from tests.sandbox.cells import (
     assigned,
     eventually_none,
     listen,
+    nothing_in,
     processes_with,
     serving,
     until_said,
     zombies,
 )
 
+from longshore.adapters.sandbox import kin
 from longshore.domain.errors import Unavailable
 from longshore.ports.sandbox import Cell, CellSpec
 
@@ -104,7 +106,7 @@ async def test_what_a_cell_gives_back_serves_the_next_one(walled: Bench) -> None
 
     home = next((walled.place / "sandbox").iterdir())
     assert len(list((home / "copies").iterdir())) == 1
-    assert list((home / "cells").iterdir()) == []
+    assert nothing_in(home / "cells")
     assert spec.package_dir is not None
     assert [file.name for file in spec.package_dir.iterdir() if file.suffix == ".py"] == ["app.py"]
 
@@ -316,10 +318,37 @@ async def test_a_cell_that_waits_for_its_task_can_be_killed_and_leaves_nothing(w
     await cell.kill()
 
     home = next((walled.place / "sandbox").iterdir())
-    assert list((home / "cells").iterdir()) == []
+    assert nothing_in(home / "cells")
     assert zombies() == []
     assert processes_with(f"{walled.place}/sandbox") == []
     assert (await cell.exited()).signal == signal.SIGKILL
+
+
+async def test_a_cell_that_waits_takes_less_than_20_mb(walled: Bench) -> None:
+    """Pages that several processes have count once. A way out, pasta's process, is not in it."""
+    cell = await walled.sandbox.prepare(walled.spec().frame, ENVIRONMENT)
+    assert cell is not None
+    try:
+        [bwrap] = [pid for pid in kin.naming(f"{walled.place}/sandbox") if os.getpid() == parent_of(pid)]
+        everybody = kin.descendants(bwrap)
+        taken = [proportional_kb(pid) for pid in everybody]
+    finally:
+        await cell.kill()
+
+    assert len(everybody) == 4
+    assert all(taken)
+    assert sum(taken) < 20 * 1024
+
+
+def parent_of(pid: int) -> int:
+    """The number of a process's parent."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def proportional_kb(pid: int) -> int:
+    """A process's memory, with its share of what others have mapped too."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 async def test_cells_rest_through_the_end_of_their_sandbox(

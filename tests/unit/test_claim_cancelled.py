@@ -24,6 +24,7 @@ from longshore.domain.task import Limits, Revision, Task
 from longshore.ports.store import Work
 from longshore.services.dispatch import Dispatch
 from longshore.services.express import Express
+from longshore.services.remembered import Remembered
 
 pytestmark = pytest.mark.anyio
 AGENT = Interceptor(
@@ -87,6 +88,7 @@ async def dispatch(tmp_path: Path) -> AsyncIterator[Dispatch]:
         notifier,
         clock,
         Express(store, logbook, broker, notifier, clock),
+        Remembered(store),
     )
     await store.close()
 

@@ -309,7 +309,7 @@ async def test_a_run_that_the_control_plane_refuses_is_left_to_it(machine: Machi
 async def test_what_the_platform_cannot_do_fails_the_run_with_the_reason(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def missing(self: OpenSandbox, spec: object) -> None:
+    async def missing(self: OpenSandbox, spec: object, *_: object) -> None:
         raise Unavailable("bwrap is not installed")
 
     monkeypatch.setattr(OpenSandbox, "launch", missing)

@@ -76,7 +76,9 @@ async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
     store, broker, clock = SqliteStore(tmp_path / "a.db"), MemoryBroker(), Hands()
     blobs, logbook, notifier = DiskBlobs(tmp_path / "blobs"), FileLogbook(tmp_path / "logs"), MemoryNotifier()
     express = Express(store, logbook, broker, notifier, clock)
-    dispatch = Dispatch(store, broker, blobs, MasterKeyVault(bytes(32)), logbook, notifier, clock, express)
+    dispatch = Dispatch(
+        store, broker, blobs, MasterKeyVault(bytes(32)), logbook, notifier, clock, express, Remembered(store)
+    )
     yield Plane(
         store,
         broker,

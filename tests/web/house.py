@@ -75,7 +75,7 @@ def open_house(data: Path) -> House:
         secrets=SecretService(store, vault, clock),
         runs=RunService(store, broker, blobs, logbook, notifier, clock, express, remembered),
         fleet=FleetService(store, clock),
-        dispatch=Dispatch(store, broker, blobs, vault, logbook, notifier, clock, express),
+        dispatch=Dispatch(store, broker, blobs, vault, logbook, notifier, clock, express, remembered),
     )
 
 

@@ -20,8 +20,9 @@ class MemoryNotifier:
 
     def notify(self, event: RunChanged) -> None:
         """Put it into every listener's queue."""
-        for listener in self._listeners:
-            listener.hear(event)
+        if self._listeners:
+            for listener in self._listeners:
+                listener.hear(event)
 
     def listen(self, project: ProjectId | None = None) -> AsyncIterator[RunChanged]:
         """Heard from this call on, not only from the first look at the iterator: who listens first and then

@@ -50,6 +50,7 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", f"{PROJECT}/tasks/{{name}}/revisions"): Scope.VIEW,
     ("POST", f"{PROJECT}/tasks/{{name}}/rollback"): Scope.EDIT,
     ("POST", f"{PROJECT}/tasks/{{name}}/runs"): Scope.RUN,
+    ("POST", f"{PROJECT}/tasks/{{name}}/runs/bulk"): Scope.RUN,
     ("GET", f"{PROJECT}/runs"): Scope.VIEW,
     ("GET", f"{PROJECT}/runs/{{id}}"): Scope.VIEW,
     ("POST", f"{PROJECT}/runs/{{id}}/cancel"): Scope.RUN,

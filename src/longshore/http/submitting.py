@@ -38,7 +38,7 @@ async def run_of(runs: RunService, asked: Asked, receive: Receive) -> Run:
     if ride is None:
         run = await runs.submit(project, asked.task, asked.event, trigger=trigger, actor=actor)
     else:
-        ended = await ride.answer  # it takes 20 ms at most: nobody hangs up in that time
+        ended = await ride.answer  # it takes a fraction of a second: nobody hangs up in that time
         if ended is not None:
             return ended
         run = ride.run

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from longshore.domain.errors import LongshoreError, Unavailable
+from longshore.domain.network import NetworkMode
 from longshore.ports.sandbox import Cell, CellSpec, Frame, Sandbox
 
 BUSY_S = 60.0
@@ -23,7 +24,8 @@ REFILL_AFTER_S = 0.1
 """Booting takes a core for a moment: the run that took the cell goes first."""
 MOST_KINDS = 4
 CELL_MB = 20
-"""What one that waits takes of the machine."""
+EGRESS_MB = 30
+"""What one that waits takes of the machine, and what its way out takes beside it."""
 _log = structlog.get_logger()
 
 
@@ -36,6 +38,16 @@ class _Shelf:
     booting: int = 0
     used_at: float = 0.0
     missed_at: float = -BUSY_S
+
+    @property
+    def taken_mb(self) -> int:
+        """What all of them take."""
+        return (len(self.ready) + self.booting) * self.cell_mb
+
+    @property
+    def cell_mb(self) -> int:
+        """What one of them takes."""
+        return CELL_MB + EGRESS_MB * (self.frame.network.mode is NetworkMode.EGRESS)
 
     @property
     def wanted(self) -> int:
@@ -69,11 +81,11 @@ class Pool:
             while shelf.ready and self._taken_mb() > memory_mb:
                 self._end_one(shelf)
 
-    def _is_full(self) -> bool:
-        return self._taken_mb() + CELL_MB > self._room_mb
+    def _is_full(self, shelf: _Shelf) -> bool:
+        return self._taken_mb() + shelf.cell_mb > self._room_mb
 
-    def _taken_mb(self) -> float:
-        return CELL_MB * sum(len(shelf.ready) + shelf.booting for shelf in self._shelves.values())
+    def _taken_mb(self) -> int:
+        return sum(shelf.taken_mb for shelf in self._shelves.values())
 
     async def launch(self, spec: CellSpec, environment: Mapping[str, str] | None) -> Cell:
         """A cell for a run, of those at hand if there is one, else a fresh one. `environment` is what
@@ -128,7 +140,7 @@ class Pool:
             self._drop(shelf)
             return
         for _ in range(shelf.wanted - len(shelf.ready) - shelf.booting):
-            if not self._is_full():
+            if not self._is_full(shelf):
                 shelf.booting += 1
                 self._begin(self._boot(shelf))
         self._later(shelf, self._idle_s - idle)
@@ -143,7 +155,7 @@ class Pool:
             shelf.booting -= 1
         if cell is None:
             self._is_pointless = True
-        elif self._is_over or self._shelves.get(shelf.frame) is not shelf or self._is_full():
+        elif self._is_over or self._shelves.get(shelf.frame) is not shelf or self._is_full(shelf):
             await cell.kill()
         else:
             shelf.ready.append(cell)

@@ -243,6 +243,13 @@ class Runs(Protocol):
         for. Raises Conflict when the lease is not the holder's any more."""
         ...
 
+    def start(
+        self, run: RunId, *, attempt: int, fence: str, at: datetime, until: datetime
+    ) -> tuple[bool, bool]:
+        """The same, and a run that is starting and to go on is running from `at` on. Whether it is to go on,
+        and whether it has been moved."""
+        ...
+
     def ask_to_cancel(self, run: RunId, reason: str) -> None:
         """Mark a run that somebody holds, and why; its next heartbeat brings the news."""
         ...

@@ -6,13 +6,13 @@ import contextlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from longshore.domain.errors import Conflict, Invalid, LongshoreError, NotFound
 from longshore.domain.events import RunChanged
 from longshore.domain.fleet import Interceptor
-from longshore.domain.ids import Digest
+from longshore.domain.ids import Digest, RunId
 from longshore.domain.logs import LogLine
 from longshore.domain.names import checked_key
 from longshore.domain.order import Cancelled, Invocation, Lease, Order, Phase, Room
@@ -29,6 +29,7 @@ from longshore.ports.notifier import Notifier
 from longshore.ports.store import Store, Work
 from longshore.ports.vault import Vault
 from longshore.services.express import LEASE, Express
+from longshore.services.remembered import Remembered
 from longshore.services.runs import expandable, unknown_secrets_reason
 from longshore.services.secrets import context_of
 
@@ -51,11 +52,16 @@ class Dispatch:
     notifier: Notifier
     clock: Clock
     express: Express
+    remembered: Remembered
+    _claimed: dict[RunId, Run] = field(default_factory=dict, repr=False)
+    """Runs that were claimed here, as their rows have them but for what others may have changed: a wish to
+    cancel, files. Every change is fenced in the table all the same."""
 
     async def register(self, me: Interceptor) -> None:
         """Note a sign of life; the time is ours, an interceptor's clock may be off."""
         seen = replace(me, seen_at=self.clock.now())
         await self.store.write(lambda work: work.fleet.seen(seen))
+        self.express.seen()
 
     async def claim(self, me: Interceptor, room: Room) -> Lease | None:
         """Take the oldest queued run that fits; the table is asked before the bell is waited for, so that a
@@ -74,6 +80,7 @@ class Dispatch:
         self.express.looked(me.location, run is not None)
         if run is None or run.fence is None or run.lease_until is None:
             return None
+        self._claimed[run.id] = run
         self.notifier.notify(RunChanged(run=run))
         return Lease(
             run=run.id,
@@ -128,15 +135,26 @@ class Dispatch:
         if ride := self.express.held(lease):
             return ride.run, ride.task, ride.sealed, ride.project.slug
         await self.express.settled(lease.run)
+        run = self._known(lease)
+        if run is None:
+            run = await self.store.read(lambda work: self._held(work, lease))
+        owner, task_id, revision = run.project_id, run.task_id, run.revision
+        task = await self.remembered.answer(
+            ("revision", task_id, revision), lambda work: work.tasks.revision(task_id, revision).task
+        )
+        slug = await self.remembered.answer(("slug", owner), lambda work: work.projects.get(owner).slug)
+        names = sorted({r.name for text in expandable(task, run) for r in references(text)})
+        if not names:
+            return run, task, {}, slug
+        found = await self.store.read(lambda work: work.secrets.named(owner, names))
+        return run, task, {secret.name: secret.sealed for secret in found}, slug
 
-        def question(work: Work) -> tuple[Run, Task, Mapping[str, bytes], str]:
-            run = self._held(work, lease)
-            task = work.tasks.revision(run.task_id, run.revision).task
-            names = sorted({r.name for text in expandable(task, run) for r in references(text)})
-            sealed = {secret.name: secret.sealed for secret in work.secrets.named(run.project_id, names)}
-            return run, task, sealed, work.projects.get(run.project_id).slug
-
-        return await self.store.read(question)
+    def _known(self, lease: Lease) -> Run | None:
+        """The run of a lease, where it was given here and nobody has ended it here."""
+        run = self._claimed.get(lease.run)
+        if run is None or run.attempt != lease.attempt or run.fence != lease.fence:
+            return None
+        return run
 
     async def fetch(self, lease: Lease, digest: Digest) -> AsyncIterator[bytes]:
         """Bytes of the run's package or inputs, and of nothing else."""
@@ -157,19 +175,19 @@ class Dispatch:
         now = self.clock.now()
         until = now + LEASE
 
-        def change(work: Work) -> tuple[bool, Run | None]:
-            go_on = work.runs.extend(lease.run, attempt=lease.attempt, fence=lease.fence, until=until)
-            if not go_on or phase is not Phase.USER_CODE:
-                return go_on, None
-            run = work.runs.get(None, lease.run)
-            if run.state is not RunState.STARTING:
-                return go_on, None
-            started = run.moved(RunState.RUNNING, now)
-            work.runs.save(started, expecting=run.state, attempt=lease.attempt, fence=lease.fence)
-            return go_on, started
+        def change(work: Work) -> tuple[bool, bool]:
+            runs = work.runs
+            if phase is Phase.USER_CODE:
+                return runs.start(lease.run, attempt=lease.attempt, fence=lease.fence, at=now, until=until)
+            return runs.extend(lease.run, attempt=lease.attempt, fence=lease.fence, until=until), False
 
-        go_on, started = await self.store.write(change)
-        if started is not None:
+        go_on, has_started = await self.store.write(change)
+        if has_started:
+            known = self._known(lease)
+            if known is None:
+                started = await self.store.read(lambda work: work.runs.get(None, lease.run))
+            else:
+                started = self._claimed[lease.run] = known.moved(RunState.RUNNING, now)
             self.notifier.notify(RunChanged(run=started))
         return replace(lease, until=until) if go_on else Cancelled(reason="cancelled")
 
@@ -188,7 +206,8 @@ class Dispatch:
         if ride is not None and self.express.logged(ride, lines):
             return
         await self.express.settled(lease.run)
-        await self.store.read(lambda work: self._held(work, lease))
+        if self._known(lease) is None:
+            await self.store.read(lambda work: self._held(work, lease))
         await self.logbook.write(lease.run, lines)
 
     async def keep_file(self, lease: Lease, name: str, content: AsyncIterator[bytes]) -> RunFile:
@@ -242,13 +261,9 @@ class Dispatch:
         await self.express.settled(lease.run)
         now = self.clock.now()
 
-        def change(work: Work) -> Run | None:
-            run = work.runs.get(None, lease.run)
-            if run.state.is_final and run.attempt == lease.attempt and run.fence == lease.fence:
-                return None
-            self._held(work, lease)
+        def ended_as(run: Run) -> Run:
             was_asked = result.state is RunState.CANCELLED and run.cancel_requested
-            ended = replace(
+            return replace(
                 run.moved(result.state, now, reason=run.reason if was_asked else result.reason),
                 payload=payload,
                 payload_digest=digest,
@@ -258,10 +273,22 @@ class Dispatch:
                 steps=result.steps,
                 notices=(*run.notices, *result.notices),
             )
+
+        def change(work: Work) -> Run | None:
+            # A wish to cancel may have come since the claim; what is known of the run holds for other ends.
+            run = None if result.state is RunState.CANCELLED else self._known(lease)
+            if run is None:
+                run = work.runs.get(None, lease.run)
+                if run.state.is_final and run.attempt == lease.attempt and run.fence == lease.fence:
+                    return None
+                self._held(work, lease)
+            ended = ended_as(run)
             work.runs.save(ended, expecting=run.state, attempt=lease.attempt, fence=lease.fence)
             return ended
 
-        return await self.store.write(change)
+        ended = await self.store.write(change)
+        self._claimed.pop(lease.run, None)
+        return ended
 
     async def _payload(self, result: RunResult) -> tuple[str | None, Digest | None]:
         if result.payload is None or len(result.payload) <= INLINE_PAYLOAD_BYTES // 4:
@@ -288,6 +315,7 @@ class Dispatch:
         """End an attempt whose holder is gone: queued again if it never started or the task allows it, else
         lost. None when somebody else was quicker."""
         now = self.clock.now()
+        self._claimed.pop(run.id, None)
 
         def change(work: Work) -> Run:
             # Read again: a cancellation may have been asked for since the caller looked.

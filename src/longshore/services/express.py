@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs that somebody waits for take the same road as all others, with fewer stops.
 
-    ride ─▶ claimed ─▶ running ─▶ over, one row, one commit         when all of it takes less than 20 ms
-       ╰───────┴───────────┴────▶ written as it stands              after 20 ms: from then on a run like any
+    ride ─▶ claimed ─▶ running ─▶ over: one row, one commit       when that is less than 20 ms after its claim
+       ╰───────┴───────────┴────▶ written as it stands            later, or after 250 ms in line: from then
+                                                                  on it is a run like any other
 
 Until a ride is written nobody outside knows of it: its caller has no answer yet. Should the server be killed
-in that time the caller's connection breaks, and there is no run. Everything that happens to a ride happens in
+before, the caller's connection breaks, and there is no run. Everything that happens to a ride happens in
 the thread of the event loop, so that no step comes between two others.
 """
 
@@ -33,8 +34,11 @@ from longshore.ports.store import Store, Work
 
 LEASE = timedelta(seconds=30)
 WRITTEN_AFTER_S = 0.02
+WAITS_IN_LINE_S = 0.25
+"""More callers than slots are a line that moves by itself; as rows each would cost four times as much."""
 SHORT_LOG, LINE_COSTS = 4096, 64
 """Characters of a log that is recorded with its run's end, and what each line counts besides its text."""
+FLEET_HOLDS_S = 1.0
 LOOK_AGAIN_S = 1.0
 """A location without news is looked up in the table all the same: a bell may be lost."""
 
@@ -117,6 +121,8 @@ class Express:
     _rides: dict[RunId, Ride] = field(default_factory=dict)
     _writing: "dict[RunId, asyncio.Task[None]]" = field(default_factory=dict)
     _places: dict[str, _Place] = field(default_factory=dict)
+    _alive: Sequence[Interceptor] = ()
+    _alive_until: float = 0.0
 
     def _place(self, location: str) -> _Place:
         place = self._places.get(location)
@@ -132,17 +138,19 @@ class Express:
         ride = Ride(run, task, project, sealed, loop.create_future())
         ride.answer.add_done_callback(_heard)
         self._rides[run.id] = ride
-        ride.timer = loop.call_later(WRITTEN_AFTER_S, self.write, run.id)
-        self._board(ride)
+        if not self._board(ride):
+            ride.timer = loop.call_later(WAITS_IN_LINE_S, self.write, run.id)
         return ride
 
-    def _board(self, ride: Ride) -> None:
+    def _board(self, ride: Ride) -> bool:
+        """Give it to a claim that waits; False when it is in line now."""
         place = self._place(ride.run.location)
         for parked in place.parked:
             if parked.is_free() and _fits(ride, parked.room):
                 parked.found.set_result(self._given(ride, parked.me))
-                return
+                return True
         place.line[ride.run.id] = ride
+        return False
 
     # --- whoever has room -----------------------------------------------------------------------------
 
@@ -201,6 +209,9 @@ class Express:
                 parked.found.set_result(None)
 
     def _given(self, ride: Ride, me: Interceptor) -> Lease:
+        if ride.timer is not None:
+            ride.timer.cancel()
+        ride.timer = asyncio.get_running_loop().call_later(WRITTEN_AFTER_S, self.write, ride.run.id)
         ride.claimed_at = self.clock.now()
         ride.holder_name = me.name
         ride.lease = Lease(
@@ -288,6 +299,20 @@ class Express:
 
     # --- rows -----------------------------------------------------------------------------------------
 
+    async def alive(self) -> Sequence[Interceptor]:
+        """The interceptors that take runs, as of this second."""
+        now = time.monotonic()
+        if now > self._alive_until:
+            since = self.clock.now() - ALIVE
+            found = await self.store.read(lambda work: work.fleet.all(since))
+            self._alive = [one for one in found if not one.draining]
+            self._alive_until = now + FLEET_HOLDS_S
+        return self._alive
+
+    def seen(self) -> None:
+        """The fleet has changed."""
+        self._alive_until = 0.0
+
     async def settled(self, run: RunId) -> None:
         """See to it that a run has its row, if it is one of ours. Who asks for a run by its id calls this."""
         if run in self._rides:
@@ -311,15 +336,10 @@ class Express:
 
     async def _written(self, ride: Ride) -> None:
         run = ride.as_it_stands()
-
-        def change(work: Work) -> Run:
-            row = with_wait(work, run, self.clock.now()) if run.state is RunState.QUEUED else run
-            work.runs.add(row)
-            return row
-
         try:
             await self.logbook.write(run.id, ride.lines)
-            row = await self.store.write(change)
+            row = with_wait(run, await self.alive()) if run.state is RunState.QUEUED else run
+            await self.store.write(lambda work: work.runs.add(row))
         except Exception as error:  # noqa: BLE001  (it is raised to whoever waits for the run)
             if not ride.answer.done():
                 ride.answer.set_exception(error)
@@ -333,9 +353,8 @@ class Express:
             ride.answer.set_result(None)
 
 
-def with_wait(work: Work, run: Run, now: datetime) -> Run:
+def with_wait(run: Run, alive: Sequence[Interceptor]) -> Run:
     """A queued run, with a word about what it waits for where no interceptor can take it now."""
-    alive = [one for one in work.fleet.all(now - ALIVE) if not one.draining]
     waits = waits_for(run.limits, run.location, alive)
     return run if waits is None else replace(run, notices=(*run.notices, waits))
 

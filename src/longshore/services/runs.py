@@ -27,6 +27,10 @@ from longshore.services.express import Express, Ride, with_wait
 from longshore.services.remembered import Remembered
 
 INPUT_DIR = "/var/input"
+MOST_RINGS = 64
+"""Whoever finds one run looks for the next without a bell."""
+BREATHES_EACH = 100
+"""Runs that are made before others have their turn: some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +55,58 @@ class RunService:
         queued run that nobody holds and rings again; the caller's run stands either way. The other order
         could run a task that no table knows. A run that refers to an unknown secret is recorded as failed.
         """
+        [run] = await self.submit_many(project, task_name, [event], trigger=trigger, actor=actor)
+        return run
+
+    async def submit_many(
+        self,
+        project: Project,
+        task_name: str,
+        events: Sequence[type_json],
+        *,
+        trigger: TriggerKind,
+        actor: Actor,
+    ) -> Sequence[Run]:
+        """The same for many events, all of them or none: raises Invalid for the first that does not fit."""
+        plan = await self._planned(project, task_name)
+        alive = await self.express.alive()
+        asked = Trigger(kind=trigger, by=actor.name)
         now = self.clock.now()
 
-        def change(work: Work) -> Run:
-            task = work.tasks.by_name(project.id, task_name)
-            bound = bind(task.parameters, event)
-            bound, inputs = _with_inputs(work, task, bound)
-            run = _new_run(
-                task, bound, inputs, now, trigger=Trigger(kind=trigger, by=actor.name), actor=actor
-            )
-            missing = _unknown_secrets(work, task, run)
-            run = run.moved(RunState.FAILED, now, reason=missing) if missing else with_wait(work, run, now)
-            work.runs.add(run)
-            return run
+        def new(task: Task, bound: Bound, inputs: Mapping[str, Digest]) -> Run:
+            return with_wait(_new_run(task, bound, inputs, now, trigger=asked, actor=actor), alive)
 
-        run = await self.store.write(change)
-        self.notifier.notify(RunChanged(run=run))
-        if run.state is RunState.QUEUED:
-            await self.broker.publish(Order(run=run.id, attempt=run.attempt, location=run.location))
-        return run
+        def looked_up(work: Work, event: type_json) -> Run:
+            task = work.tasks.by_name(project.id, task_name)
+            run = new(task, *_with_inputs(work, task, bind(task.parameters, event)))
+            missing = _unknown_secrets(work, task, run)
+            return run.moved(RunState.FAILED, now, reason=missing) if missing else run
+
+        is_plain = plan.is_plain and not any(_may_refer(event) for event in events)
+        plain: list[Run] = []
+        for event in events if is_plain else ():
+            plain.append(new(plan.task, bind(plan.task.parameters, event), {}))
+            if len(plain) % BREATHES_EACH == 0:
+                await asyncio.sleep(0)
+
+        def change(work: Work) -> Sequence[Run]:
+            runs = plain or [looked_up(work, event) for event in events]
+            for run in runs:
+                work.runs.add(run)
+            return runs
+
+        runs = await self.store.write(change)
+        for run in runs:
+            self.notifier.notify(RunChanged(run=run))
+        for run in runs[:MOST_RINGS]:
+            if run.state is RunState.QUEUED:
+                await self.broker.publish(Order(run=run.id, attempt=run.attempt, location=run.location))
+        return runs
+
+    async def _planned(self, project: Project, task_name: str) -> "_Plan":
+        return await self.remembered.answer(
+            ("plan", project.id, task_name), lambda work: _plan(work, project, task_name)
+        )
 
     async def ride(
         self, project: Project, task_name: str, event: type_json, *, trigger: TriggerKind, actor: Actor
@@ -77,9 +114,7 @@ class RunService:
         """Send a run that its caller waits for on its way by express; see services/express.py. None when it
         takes a closer look at the database first, and `submit`: for inputs, for secrets that the caller
         names, for secrets that do not exist."""
-        plan = await self.remembered.answer(
-            ("plan", project.id, task_name), lambda work: _plan(work, project, task_name)
-        )
+        plan = await self._planned(project, task_name)
         if not plan.is_plain or _may_refer(event):
             return None
         bound = bind(plan.task.parameters, event)

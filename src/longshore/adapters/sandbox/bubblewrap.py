@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cells made of namespaces, by bubblewrap.
 
-sh (root, if we are)  into the control group
-  └ setpriv           away from root, to the cell's own user
-      └ bwrap         user, pid, network, ipc, uts, cgroup and mount namespaces; seccomp; no capability
-          └ launcher
+setpriv (root, if we are)   away from root, to the cell's own user
+  └ bwrap               user, pid, network, ipc, uts, cgroup and mount namespaces; seccomp; no capability
+      └ launcher        in its control group by the time that it is told to start anything
 """
 
 import asyncio
@@ -20,13 +19,14 @@ from longshore.adapters.sandbox.cgroups import Group
 from longshore.adapters.sandbox.control import Ready
 from longshore.adapters.sandbox.egress import Lookout
 from longshore.adapters.sandbox.home import Home
-from longshore.adapters.sandbox.launch import Doors, Plan, joining, launch
+from longshore.adapters.sandbox.launch import Doors, Plan, launch
 from longshore.adapters.sandbox.limits import Bounds, made, quota
 from longshore.adapters.sandbox.names import written
-from longshore.adapters.sandbox.rooms import BOOTSTRAP, GID, LANG, UID, mounts, system
+from longshore.adapters.sandbox.programs import Programs
+from longshore.adapters.sandbox.rooms import GID, LANG, UID, mounts, system
 from longshore.adapters.sandbox.slots import Slot
 from longshore.adapters.sandbox.trouble import explained
-from longshore.adapters.sandbox.var import Copies, Var
+from longshore.adapters.sandbox.var import Copies, Var, Vars
 from longshore.adapters.sandbox.watch import Watch
 from longshore.adapters.sandbox.wires import Wires, Wiring
 from longshore.domain.errors import Unavailable
@@ -53,6 +53,8 @@ class Bubblewrap:
         self._bounds = Bounds(home.groups.controllers, walls=True)
         self._watch = Watch()
         self._copies = Copies(home.copies)
+        self._vars = Vars(home.cells)
+        self._programs = Programs(home.bootstrap)
         self._lookout = Lookout()
         self._live: set[LiveCell] = set()
 
@@ -96,20 +98,29 @@ class Bubblewrap:
             name = self._home.next_name()
             group = made(self._home.groups, name, quota(spec))
             undo.callback(group.remove)
-            var = Var(self._home.cells / name)
-            undo.callback(var.remove)
-            furnished(var, spec)
+            var = self._furnished(name, spec, undo)
             plan = self._plan(spec, early, slot, group, var, wiring)
             undo.pop_all()
         cell = await launch(plan, self._watch)
         self._live = {one for one in self._live if not one.is_over} | {cell}
         return cell
 
+    def _furnished(self, name: str, spec: CellSpec, undo: contextlib.ExitStack) -> Var:
+        """A cell's /var with what it has from its start."""
+        try:
+            var = self._vars.take(name)
+            undo.callback(self._vars.give_back, var)
+            var.lay(spec.inputs)
+        except OSError as error:
+            raise Unavailable(f"no room for the sandbox's inputs: {error}") from error
+        return var
+
     async def close(self) -> None:
         """Cells first, then what they stood on."""
         await asyncio.gather(*(cell.gone() for cell in self._live))
         self._live.clear()
         await self._watch.close()
+        await self._programs.close()
         await asyncio.to_thread(self._home.close)
 
     async def _move_in(self, var: Var, spec: CellSpec) -> Path:
@@ -172,8 +183,9 @@ class Bubblewrap:
 
         def command(doors: Doors) -> Sequence[str]:
             numbers = ["--seccomp", str(doors.filter), "--info-fd", str(doors.info)]
-            inside = ["--", *launcher(spec, doors.control, early), *self._bounds.words(spec.frame)]
-            return joining(group, [*before, self._bwrap, *walls, *variables(spec, early), *numbers, *inside])
+            program = self._programs.launcher(spec)
+            inside = ["--", *launcher(spec, program, doors.control, early), *self._bounds.words(spec.frame)]
+            return [*before, self._bwrap, *walls, *variables(spec, early), *numbers, *inside]
 
         async def furnish(wanted: CellSpec) -> None:
             moved_in.append(await self._move_in(var, slots.within_reach(wanted)))
@@ -187,7 +199,7 @@ class Bubblewrap:
         def let_go() -> None:
             for package in moved_in:
                 self._copies.give_back(package, var.task)
-            var.remove()
+            self._vars.give_back(var)
             if slot is not None:
                 slot.give_back()
 
@@ -222,21 +234,12 @@ class Bubblewrap:
         return [*room, "--chdir", "/" if spec.package_dir is None else "/var/task"]
 
 
-def furnished(var: Var, spec: CellSpec) -> None:
-    """Make a cell's /var with what it has from its start."""
-    try:
-        var.make(mounted=spec.package_dir is not None)
-        var.lay(spec.inputs)
-    except OSError as error:
-        raise Unavailable(f"no room for the sandbox's inputs: {error}") from error
-
-
-def launcher(spec: CellSpec, control: int, early: Mapping[str, str] | None) -> list[str]:
+def launcher(spec: CellSpec, program: str, control: int, early: Mapping[str, str] | None) -> list[str]:
     """The launcher's words inside; it limits itself, and with it all that it starts. On the host's network
     it takes whatever ports are free. Where it is not to be a runtime itself it starts as bare as it can."""
     is_open = spec.network.mode is NetworkMode.HOST
     options = ["-I", "-S"] if early is None else []
-    words = [spec.python, *options, f"{BOOTSTRAP}/launcher.py", f"control={control}"]
+    words = [spec.python, *options, program, f"control={control}"]
     words += ["port=0", "platform=0"] if is_open else ["port=9001", f"platform={PLATFORM_PORT}"]
     return [*words, "output=/output", "adopt=0", f"ahead={int(early is not None)}"]
 

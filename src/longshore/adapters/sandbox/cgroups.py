@@ -35,7 +35,7 @@ class Group(Protocol):
     """The control group of one cell."""
 
     def joining(self) -> Sequence[Path]:
-        """Files that a process writes 0 to, to come in."""
+        """Files that the number of a process is written to, to have it in; 0 is the writer."""
         ...
 
     def limit(self, quota: Quota) -> None:
@@ -184,6 +184,22 @@ def entry(content: bytes, name: str) -> int | None:
 def numbers(path: Path | str) -> list[int]:
     """A control file of numbers, one a line; empty when it is gone."""
     return [int(word) for word in kin.content(str(path)).split()]
+
+
+def bring_in(group: Group, pid: int) -> None:
+    """Move a process and all below it into its group. Raises OSError.
+
+    The first move waits for the kernel, 5 to 20 ms, so this is for a thread, while they go on: whoever is
+    born to one that is in is in as well, and who is not yet is found in the next round.
+    """
+    files = group.joining()
+    inside: set[int] = set()
+    while files and (found := set(kin.descendants(pid)) - inside):
+        for one in sorted(found):
+            with contextlib.suppress(ProcessLookupError):
+                for file in files:
+                    write(file, str(one))
+        inside |= found
 
 
 def kill_all(pids: Iterable[int]) -> None:

@@ -51,7 +51,18 @@ class Child:
         self._pidfd = os.pidfd_open(self.pid)
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[Ended] = self._loop.create_future()
-        self._loop.add_reader(self._pidfd, self._bury)
+        self._held = self._over = False
+        self._loop.add_reader(self._pidfd, self._ended)
+
+    def hold(self) -> None:
+        """Keep its number from becoming somebody else's until `release`; its end is not told before that."""
+        self._held = True
+
+    def release(self) -> None:
+        """Go on."""
+        self._held = False
+        if self._over:
+            self._bury()
 
     def send(self, number: int) -> None:
         """Send a signal; harmless when it is over."""
@@ -63,8 +74,13 @@ class Child:
         """SIGKILL."""
         self.send(signal.SIGKILL)
 
-    def _bury(self) -> None:
+    def _ended(self) -> None:
         self._loop.remove_reader(self._pidfd)
+        self._over = True
+        if not self._held:
+            self._bury()
+
+    def _bury(self) -> None:
         os.close(self._pidfd)
         _, status, took = os.wait4(self.pid, 0)
         code = os.waitstatus_to_exitcode(status)

@@ -15,7 +15,7 @@ from typing import Any
 
 from longshore.adapters.sandbox import kin
 from longshore.adapters.sandbox.cell import Body, First, LiveCell
-from longshore.adapters.sandbox.cgroups import Group, kill_all
+from longshore.adapters.sandbox.cgroups import Group, bring_in, kill_all
 from longshore.adapters.sandbox.child import Child
 from longshore.adapters.sandbox.control import Control, Ready
 from longshore.adapters.sandbox.limits import quota
@@ -28,7 +28,6 @@ READY_TIMEOUT_S = 30.0
 WITHOUT_WALLS = 2  # the launcher and the runtime
 WITH_WALLS = 2 + WITHOUT_WALLS  # and bwrap, outside and as the first process inside
 _MB = 2**20
-_JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 1; shift; done; shift; unset PWD OLDPWD; exec "$@"'
 _FIRST_PROCESS = re.compile(rb'"child-pid"\s*:\s*(\d+)\D')
 
 
@@ -72,12 +71,6 @@ class Plan:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def joining(group: Group, command: Sequence[str]) -> list[str]:
-    """The command with a first step into its group: nothing of it runs, and forks, outside."""
-    files = [str(path) for path in group.joining()]
-    return ["/bin/sh", "-c", _JOIN, "sh", *files, "--", *command] if files else list(command)
-
-
 async def launch(plan: Plan, watch: Watch) -> LiveCell:
     """Start it and wait until the launcher is ready. Whatever goes wrong, nothing stays behind."""
     mine: list[int] = []
@@ -85,6 +78,7 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
     child: Child | None = None
     first: First | None = None
     connecting: asyncio.Task[Wires] | None = None
+    entering: asyncio.Task[None] | None = None
     try:
         with contextlib.ExitStack() as theirs:
             inside = _doors(plan, mine, theirs)
@@ -98,10 +92,12 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
                 environment=plan.environment,
                 cwd=plan.cwd,
             )
+        entering = _entering(plan.group, child)
         first = await _first_process(mine[0], child) if plan.walls else None
         connecting = asyncio.ensure_future(plan.connect(first.pid if first else None))
         ready = await _ready(control, child, plan, mine[2])
         wires = await connecting
+        await entering  # nothing of a handler runs before this, and nobody else is born
         body = Body(
             child=child,
             control=control,
@@ -124,8 +120,24 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
         os.close(mine[0])
         return cell
     except BaseException:
-        await asyncio.shield(_undo(plan, child, control, mine, first, connecting))
+        await asyncio.shield(_undo(plan, child, control, mine, first, connecting, entering))
         raise
+
+
+def _entering(group: Group, child: Child) -> "asyncio.Task[None]":
+    """On its way into its group, beside its boot."""
+
+    child.hold()
+
+    async def enter() -> None:
+        try:
+            await asyncio.to_thread(bring_in, group, child.pid)
+        except OSError as error:
+            raise Unavailable(f"the sandbox could not be brought into its control group: {error}") from error
+        finally:
+            child.release()
+
+    return asyncio.ensure_future(enter())
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +204,10 @@ async def _undo(
     mine: Sequence[int],
     first: First | None,
     connecting: "asyncio.Task[Wires] | None",
+    entering: "asyncio.Task[None] | None",
 ) -> None:
+    if entering is not None:
+        await asyncio.gather(entering, return_exceptions=True)
     if connecting is not None:
         connecting.cancel()
         [wires] = await asyncio.gather(connecting, return_exceptions=True)

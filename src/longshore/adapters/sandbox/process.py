@@ -19,7 +19,7 @@ from longshore.adapters.sandbox.cell import LiveCell
 from longshore.adapters.sandbox.cgroups import Group
 from longshore.adapters.sandbox.control import Ready
 from longshore.adapters.sandbox.home import Home, remove_tree
-from longshore.adapters.sandbox.launch import Doors, Plan, joining, launch
+from longshore.adapters.sandbox.launch import Doors, Plan, launch
 from longshore.adapters.sandbox.limits import Bounds, made, quota
 from longshore.adapters.sandbox.rooms import LANG, checked_name
 from longshore.adapters.sandbox.slots import Slot
@@ -164,7 +164,7 @@ class Process:
         def command(doors: Doors) -> Sequence[str]:
             words = [places.python, "-I", "-S", script, f"control={doors.control}", "port=0", "platform=0"]
             words += [f"output={places.output}", "adopt=1", "ahead=0", *limits]
-            return joining(group, [*before, *words])
+            return [*before, *words]
 
         async def connect(_: int | None) -> Wires:
             return Wires(notices=_not_closed(places.spec.network.mode))

@@ -21,6 +21,7 @@ from longshore.adapters.sandbox.rooms import checked_name
 
 SPARE_COPIES = 4
 """Of one package; a copy that a cell has given back serves the next one by a single rename."""
+SPARE_VARS = 16
 PACKAGES = 64
 SMALL = 32
 
@@ -46,14 +47,24 @@ class Var:
         """Files of /etc that are this cell's own."""
         return self.cell / "names"
 
-    def make(self, *, mounted: bool) -> None:
-        """The empty places; also /var/task where the package is going to be mounted."""
+    def make(self) -> None:
+        """The empty places."""
         self.cell.mkdir(mode=0o711)
-        for place in (self.at, *(self.at / name for name in ("lang", "runtime", "input"))):
+        for place in (self.at, *(self.at / name for name in ("lang", "runtime", "input", "task"))):
             place.mkdir()
             place.chmod(0o755)
-        if mounted:
-            self.task.mkdir(mode=0o755)
+
+    def empty(self) -> None:
+        """As it was made, when its cell is over. No cell can write here. Raises OSError."""
+        self.lay({})
+        if self.names.exists():
+            remove_tree(self.names)
+        if self.task.exists() and not any(self.task.iterdir()):
+            return
+        if self.task.exists():
+            remove_tree(self.task)
+        self.task.mkdir()
+        self.task.chmod(0o755)
 
     def lay(self, inputs: Mapping[str, Path]) -> None:
         """Exactly these inputs. Raises Invalid for a name that leads out, OSError."""
@@ -72,6 +83,38 @@ class Var:
     def remove(self) -> None:
         """All of it."""
         remove_tree(self.cell)
+
+
+@dataclass(frozen=True, slots=True)
+class Vars:
+    """Those of a server's cells. One that a cell has left serves another: while the kernel still has mounts
+    of a cell that is over, removing a directory that is one of them takes it milliseconds."""
+
+    at: Path
+    _spare: list[Var] = field(default_factory=list)
+
+    def take(self, name: str) -> Var:
+        """One with empty places. Raises OSError."""
+        if self._spare:
+            return self._spare.pop()
+        var = Var(self.at / name)
+        try:
+            var.make()
+        except BaseException:
+            var.remove()
+            raise
+        return var
+
+    def give_back(self, var: Var) -> None:
+        """Its cell is over."""
+        try:
+            if len(self._spare) < SPARE_VARS:
+                var.empty()
+                self._spare.append(var)
+                return
+        except OSError:
+            pass  # what resists goes with all of it
+        var.remove()
 
 
 @dataclass(frozen=True, slots=True)

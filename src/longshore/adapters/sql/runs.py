@@ -120,6 +120,21 @@ _SAVE = Prepared(
     # Whoever saves may have read the run before its cancellation was asked for; the wish stays.
     .values(cancel_requested=or_(runs.c.cancel_requested, bindparam("new_cancel_requested")))
 )
+_START = Prepared(
+    update(runs)
+    .where(
+        runs.c.id == bindparam("wanted_id"),
+        runs.c.attempt == bindparam("wanted_attempt"),
+        runs.c.fence == bindparam("wanted_fence"),
+        runs.c.state == RunState.STARTING.value,
+        runs.c.cancel_requested.is_(False),
+    )
+    .values(
+        state=RunState.RUNNING.value,
+        started_at=bindparam("new_started_at"),
+        lease_until=bindparam("new_lease_until"),
+    )
+)
 _EXTEND = Prepared(
     update(runs)
     .where(
@@ -218,6 +233,20 @@ class SqlRuns:
         if asked is None:
             raise Conflict(f"the lease on attempt {attempt} of run {run} is over")
         return not asked["cancel_requested"]
+
+    def start(
+        self, run: RunId, *, attempt: int, fence: str, at: datetime, until: datetime
+    ) -> tuple[bool, bool]:
+        values = {
+            "wanted_id": run,
+            "wanted_attempt": attempt,
+            "wanted_fence": fence,
+            "new_lease_until": micros(until),
+            "new_started_at": micros(at),
+        }
+        if _START.run(self.connection, values).rowcount:
+            return True, True
+        return self.extend(run, attempt=attempt, fence=fence, until=until), False
 
     def ask_to_cancel(self, run: RunId, reason: str) -> None:
         asked = update(runs).where(runs.c.id == run, _IS_HELD)

@@ -3,9 +3,9 @@
 
 import json
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from longshore.domain import run as domain
 from longshore.domain.parameters import type_json
@@ -19,6 +19,18 @@ class SubmitRun(Sent):
 
     event: Any = None
     parameters: dict[str, Any] | None = None
+
+
+class SubmitRuns(Sent):
+    """One run for each of these events."""
+
+    events: Annotated[list[Any], Field(min_length=1, max_length=10_000)]
+
+
+class Queued(BaseModel):
+    """The runs' ids, in the order of their events."""
+
+    runs: list[str]
 
 
 class Trigger(Shown):

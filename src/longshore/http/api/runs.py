@@ -10,7 +10,7 @@ from starlette.responses import Response
 from longshore.domain.errors import NotFound
 from longshore.domain.ids import RunId
 from longshore.domain.run import RunState
-from longshore.http.api.run_models import BriefRun, Run, SubmitRun
+from longshore.http.api.run_models import BriefRun, Queued, Run, SubmitRun, SubmitRuns
 from longshore.http.auth import ActorDep, ProjectDep
 from longshore.http.context import HouseDep
 from longshore.http.guard import GuardedRoute
@@ -52,6 +52,23 @@ async def submit_run(
     if run.state.is_final:
         response.status_code = 200
     return Run.of(run)
+
+
+@router.post("/tasks/{name}/runs/bulk", status_code=202)
+async def submit_runs(
+    name: str,
+    house: HouseDep,
+    actor: ActorDep,
+    project: ProjectDep,
+    body: SubmitRuns,
+    x_longshore_trigger: Annotated[
+        str | None, Header(description="ui or cli: where it was asked for")
+    ] = None,
+) -> Queued:
+    """Queue a run for each of up to 10,000 events: all of them, or none when one does not fit."""
+    kind = trigger_of(x_longshore_trigger)
+    runs = await house.runs.submit_many(project, name, body.events, trigger=kind, actor=actor)
+    return Queued(runs=[run.id for run in runs])
 
 
 @router.get("/runs")

@@ -126,31 +126,34 @@ def imported(port: int) -> CodeType | None:
     """The runtime's program, with all imported that takes it long; None where that is not to be had, so that
     the next one that is started says why. The client notes where the Runtime API is when it is imported."""
     os.environ["AWS_LAMBDA_RUNTIME_API"] = f"127.0.0.1:{port}"
+    gc.disable()  # what is imported stays; looking for garbage in it takes a tenth of the time
     try:
         code = program()
-        names: dict[str, Any] = {"__name__": "python", "__file__": place(".py")}
+        names: dict[str, Any] = {"__name__": "python", "__file__": place()}
         exec(code, names)  # noqa: S102  (ours, from beside us)
         names["load"]()
     except Exception:  # noqa: BLE001  (whatever it is, a handler's log is the place for it)
         return None
-    gc.freeze()  # children do not walk through, and so copy, what is there by now
+    finally:
+        gc.freeze()  # children do not walk through, and so copy, what is there by now
+        gc.enable()
     return code
 
 
 def program() -> CodeType:
-    """Compiled ahead by the outside, if it has this version of Python."""
-    try:
-        with open(place(f".{sys.implementation.cache_tag}.pyc"), "rb") as file:
-            code: CodeType = marshal.loads(file.read()[16:])  # noqa: S302  (ours, from beside us)
-    except (OSError, ValueError, EOFError, TypeError):
-        with open(place(".py"), "rb") as file:
-            code = compile(file.read(), place(".py"), "exec", dont_inherit=True)
-    return code
+    """Compiled where we are."""
+    with open(place(), "rb") as file:
+        text = file.read()
+    if place().endswith(".pyc"):
+        code: CodeType = marshal.loads(text[16:])  # noqa: S302  (ours, from beside us)
+        return code
+    return compile(text, place(), "exec", dont_inherit=True)
 
 
-def place(ending: str) -> str:
-    """Where the runtime's program is."""
-    return os.path.join(os.path.dirname(os.path.abspath(__file__)), "python" + ending)
+def place() -> str:
+    """Where the runtime's program is: beside us, and of our kind."""
+    here, name = os.path.split(os.path.abspath(__file__))
+    return os.path.join(here, name.replace("launcher", "python", 1))
 
 
 class Launcher:
@@ -274,9 +277,9 @@ def become(turn: Turn) -> None:
         os.environb[name] = value
     time.tzset()
     os.chdir(os.environ["LAMBDA_TASK_ROOT"])
-    sys.argv[:] = [place(".py"), os.fsdecode(turn.handler)]
+    sys.argv[:] = [place(), os.fsdecode(turn.handler)]
     main = type(sys)("__main__")
-    main.__file__ = place(".py")
+    main.__file__ = place()
     sys.modules["__main__"] = main
     exec(turn.code, main.__dict__)  # noqa: S102  (ours)
 
@@ -291,7 +294,7 @@ def start(handler: bytes, environment: list[bytes]) -> int:
         for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
             _signal.signal(number, _signal.SIG_DFL)
         as_runtime()
-        words = [os.fsencode(sys.executable), os.fsencode(place(".py")), handler]
+        words = [os.fsencode(sys.executable), os.fsencode(place()), handler]
         os.execve(words[0], words, variables)  # noqa: S606  (the point is that there is no shell)
     except OSError as error:
         os.write(2, b"the runtime could not be started: %s\n" % str(error).encode())

@@ -13,6 +13,7 @@ The launcher may have done what `load` does in a process that this one is a fork
 
 from __future__ import annotations
 
+import _socket  # socket itself, and looking up a name with it, would take a third of a cold run's time
 import os
 import site
 import sys
@@ -29,8 +30,6 @@ BY_WIRE_AT_MOST = 1024 * 1024
 def load() -> None:
     """Import the client before the package can be seen; what takes long is done before anybody waits."""
     sys.path[0] = os.environ["LAMBDA_RUNTIME_DIR"]
-    import socket  # noqa: F401
-
     from awslambdaric import __main__, bootstrap, lambda_runtime_client  # noqa: F401
 
 
@@ -123,11 +122,10 @@ def use_wire(module: Any) -> None:
     host, _, port = os.environ.get("AWS_LAMBDA_RUNTIME_API", "").rpartition(":")
     if not hasattr(http, "next") or not hasattr(http, "post_invocation_result") or not port.isdigit():
         return
-    import socket
-
+    connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
     try:
-        connection = socket.create_connection((host, int(port)))
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.connect((host, int(port)))
+        connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         connection.sendall(HELLO)
     except OSError:
         return

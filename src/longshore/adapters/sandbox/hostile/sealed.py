@@ -101,13 +101,13 @@ async def _tried(given: Given) -> Sequence[Outcome]:
 def main(given: Given) -> None:
     """Try it all and print the outcomes."""
     leave_the_network()
-    cable = None
-    if egress.missing() is None:  # else cells have no way out, and need no cable
-        cable = lay_cable()
+    if egress.missing() is None:
+        _cable = lay_cable()
+    else:  # cells have no way out, and need none
+        with Kernel() as kernel:
+            kernel.answer_to(HERE[0][0])
     outcomes = asyncio.run(_tried(given))
     print(json.dumps([dataclasses.asdict(one) for one in outcomes]))
-    if cable is not None:
-        os.close(cable)
 
 
 if __name__ == "__main__":
