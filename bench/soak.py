@@ -28,7 +28,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ CORES, MEMORY_MB = 6, 4096
 GROWTH_MB = 8.0
 """What a server may hold more at the end than after the first leg: it remembers the ends of its last 10,000
 runs, for followers that come late."""
+MOST_CELLS = 8
 QUIET_WITHIN_S = 30.0
 LOOK_AT_EVERY = 10
 HANDLER = """
@@ -321,20 +322,24 @@ def quiet(server: Server, caller: Caller) -> Standing:
     while time.monotonic() < by:
         time.sleep(1)
         before, found = found, server.standing()
-        if (found.cells, found.processes, found.files) == (before.cells, before.processes, before.files):
+        is_settled = replace(found, memory_mb=0, threads=0) == replace(before, memory_mb=0, threads=0)
+        if is_settled and not found.zombies and not found.temporary:
             break
     return found
 
 
 def judge(first: Standing, last: Standing) -> list[str]:
-    """What has grown between two quiet moments. Descriptors and processes come with cells."""
+    """What has grown between two quiet moments. Cells that have booted ahead come with descriptors and
+    processes of their own, and their control groups are as many as they are, in each tree."""
     lines = []
+    more = max(0, last.cells - first.cells)
     if last.memory_mb > first.memory_mb + GROWTH_MB:
         lines.append(f"memory grew from {first.memory_mb:.1f} to {last.memory_mb:.1f} MB")
-    for name in ("files", "processes"):
-        each = getattr(first, name) / max(1, first.cells)
-        if getattr(last, name) > getattr(first, name) + max(0, last.cells - first.cells) * each + 2:
+    for name, each in (("files", 12), ("processes", 6), ("groups", 5)):
+        if getattr(last, name) > getattr(first, name) + more * each + 2:
             lines.append(f"{name} grew from {getattr(first, name)} to {getattr(last, name)}")
+    if last.cells > MOST_CELLS:
+        lines.append(f"{last.cells} cells wait although nobody runs anything")
     if last.zombies or last.temporary:
         lines.append(f"{last.zombies} zombies, {last.temporary} temporary files")
     return lines

@@ -235,6 +235,7 @@ class Dispatch:
                 work.runs.add_file(run.id, file)
 
             await self.store.write(change)
+            self._claimed.pop(run.id, None)  # its row knows more than we do now
         return file
 
     async def finish(self, lease: Lease, result: RunResult) -> None:
