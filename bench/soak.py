@@ -256,7 +256,7 @@ def complaint(kind: Kind, number: int, run: dict[str, Any], log: str | None) -> 
     if kind.state == "succeeded" and run["result"] != number:
         return f"it returned {run['result']!r}, not {number}"
     if kind.do == "file" and len(run["artifacts"]) != 3:
-        return f"it has {len(run['files'])} files"
+        return f"it has {len(run['artifacts'])} files"
     if log is None or kind.cancel == "queued":
         return None
     handlers = log.count(f"run {number} {kind.do}")
@@ -299,7 +299,7 @@ def leg(server: Server, ledger: Ledger, kinds: Sequence[tuple[int, Kind]], clien
                 return
             try:
                 carry_out(caller, ledger, kind, number)
-            except (OSError, RuntimeError, http.client.HTTPException) as error:
+            except Exception as error:  # noqa: BLE001  (whatever it is, the verdict must say it)
                 ledger.fail(kind, error)
                 caller.close()
                 caller = Caller(server.address, server.token)
