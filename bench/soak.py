@@ -41,7 +41,7 @@ CORES, MEMORY_MB = 6, 4096
 GROWTH_MB = 8.0
 """What a server may hold more at the end than after the first leg: it remembers the ends of its last 10,000
 runs, for followers that come late."""
-MOST_CELLS = 8
+MOST_CHILDREN = 16
 QUIET_WITHIN_S = 30.0
 LOOK_AT_EVERY = 10
 HANDLER = """
@@ -256,7 +256,7 @@ def complaint(kind: Kind, number: int, run: dict[str, Any], log: str | None) -> 
     if kind.state == "succeeded" and run["result"] != number:
         return f"it returned {run['result']!r}, not {number}"
     if kind.do == "file" and len(run["artifacts"]) != 3:
-        return f"it has {len(run['files'])} files"
+        return f"it has {len(run['artifacts'])} files"
     if log is None or kind.cancel == "queued":
         return None
     handlers = log.count(f"run {number} {kind.do}")
@@ -299,7 +299,7 @@ def leg(server: Server, ledger: Ledger, kinds: Sequence[tuple[int, Kind]], clien
                 return
             try:
                 carry_out(caller, ledger, kind, number)
-            except (OSError, RuntimeError, http.client.HTTPException) as error:
+            except Exception as error:  # noqa: BLE001  (whatever it is, the verdict must say it)
                 ledger.fail(kind, error)
                 caller.close()
                 caller = Caller(server.address, server.token)
@@ -329,17 +329,17 @@ def quiet(server: Server, caller: Caller) -> Standing:
 
 
 def judge(first: Standing, last: Standing) -> list[str]:
-    """What has grown between two quiet moments. Cells that have booted ahead come with descriptors and
-    processes of their own, and their control groups are as many as they are, in each tree."""
+    """What has grown between two quiet moments. Sandboxes that have booted ahead come with descriptors and
+    processes of their own, and with a control group in each tree."""
     lines = []
-    more = max(0, last.cells - first.cells)
+    more = max(0, last.children - first.children)
     if last.memory_mb > first.memory_mb + GROWTH_MB:
         lines.append(f"memory grew from {first.memory_mb:.1f} to {last.memory_mb:.1f} MB")
     for name, each in (("files", 12), ("processes", 6), ("groups", 5)):
         if getattr(last, name) > getattr(first, name) + more * each + 2:
             lines.append(f"{name} grew from {getattr(first, name)} to {getattr(last, name)}")
-    if last.cells > MOST_CELLS:
-        lines.append(f"{last.cells} cells wait although nobody runs anything")
+    if last.children > MOST_CHILDREN:
+        lines.append(f"{last.children} sandboxes and networks wait although nobody runs anything")
     if last.zombies or last.temporary:
         lines.append(f"{last.zombies} zombies, {last.temporary} temporary files")
     return lines
@@ -357,7 +357,7 @@ def tally(data: Path, asked: int) -> list[str]:
     return lines
 
 
-COLUMNS = ("memory_mb", "files", "threads", "processes", "cells", "groups", "zombies", "temporary")
+COLUMNS = ("memory_mb", "files", "threads", "processes", "children", "groups", "zombies", "temporary")
 
 
 def soak(place: Path, given: argparse.Namespace) -> list[str]:
