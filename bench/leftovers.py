@@ -36,13 +36,13 @@ def bury_orphans(patience_s: float = 2.0) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A living server, counted. Memory is its own; a cell is one sandbox, waiting or at work."""
+    """A living server, counted. Memory is its own; its children are sandboxes, and the networks of some."""
 
     memory_mb: float
     files: int
     threads: int
     processes: int
-    cells: int
+    children: int
     groups: int
     zombies: int
     temporary: int
@@ -57,7 +57,7 @@ def standing(pid: int, data: Path, temporary: Path) -> Standing:
         files=len(os.listdir(f"/proc/{pid}/fd")),
         threads=_number(status, "Threads:"),
         processes=len(below),
-        cells=len(list((data / "cache" / "sandbox").glob("*/cells/*"))),
+        children=len(list(_children(pid))),
         groups=sum(len(list(place.glob("*/"))) for place in groups_of(data)),
         zombies=sum(_state(one) == "Z" for one in below),
         temporary=len(temporary_files(data, temporary)),
@@ -66,11 +66,16 @@ def standing(pid: int, data: Path, temporary: Path) -> Standing:
 
 def descendants(pid: int) -> Iterator[int]:
     """Everybody below a process."""
+    for child in _children(pid):
+        yield child
+        yield from descendants(child)
+
+
+def _children(pid: int) -> Iterator[int]:
     for thread in _listed(f"/proc/{pid}/task"):
         with contextlib.suppress(OSError):
-            for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split():
-                yield int(child)
-                yield from descendants(int(child))
+            words = Path(f"/proc/{pid}/task/{thread}/children").read_text().split()
+            yield from map(int, words)
 
 
 def groups_of(data: Path) -> list[Path]:

@@ -132,3 +132,21 @@ def test_markup_in_a_log_is_only_text(page: Page, server: Server) -> None:
 
     expect(page.get_by_text("<img src=x onerror=alert(1)>")).to_be_visible(timeout=20_000)
     assert page.locator("main img").count() == 0
+
+
+def test_text_that_turns_around_is_shown_as_it_is(page: Page, server: Server) -> None:
+    name = f"turning-{page.theme}"  # type: ignore[attr-defined]
+    source = """
+        def handler(event, context):
+            print('\\x1b[31mopen\\x1b[0m \\u202etxt.exe')
+            return '\\u2067x'
+        """
+    server.task(name, source, description="ends \u202ein disguise")
+    run = server.run(name, {})
+
+    page.goto(f"{server.url}/#/default/tasks/{name}")
+    expect(page.get_by_text("ends \\u202ein disguise")).to_be_visible(timeout=20_000)
+    page.goto(f"{server.url}/#/default/runs/{run['id']}")
+
+    expect(page.get_by_text("open \\u202etxt.exe")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("\\u2067x")).to_be_visible()

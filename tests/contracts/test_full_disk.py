@@ -61,6 +61,7 @@ async def test_what_was_begun_is_finished_and_nothing_new_begins(
         await store.write(ending(run))
 
     assert not (small_disk.at / "ballast").exists()
+    assert store.is_short
     with pytest.raises(Unavailable, match="no new runs until somebody makes room"):
         await store.write(adding(a_run(9)))
     ended = await store.read(lambda work: work.runs.page(PROJECT.id, Page(), RunFilter()))
@@ -85,6 +86,7 @@ async def test_when_that_is_used_up_reads_go_on_and_room_brings_everything_back(
     small_disk.clear()
     await store.write(adding(a_run(9)))
     assert (small_disk.at / "ballast").exists()
+    assert not store.is_short
     with sqlite3.connect(small_disk.at / "longshore.db") as rows:
         assert rows.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 

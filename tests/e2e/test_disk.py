@@ -66,6 +66,7 @@ def test_a_full_disk_ends_what_was_begun_refuses_what_is_new_and_recovers(small_
 
         small_disk.fill()
         answers = [server.api.post("/tasks/echo/runs", json={"event": LARGE}) for _ in range(8)]
+        waited = server.api.post("/tasks/echo/runs?wait=30", json={"event": {}})
         upload = server.api.put("/buckets/data/objects/new.bin", content=bytes(1_000_000))
         reads = [server.api.get(path) for path in ("/runs", "/tasks", f"/runs/{runs[0]}")]
         ended = [server.ended(run) for run in runs]
@@ -74,6 +75,7 @@ def test_a_full_disk_ends_what_was_begun_refuses_what_is_new_and_recovers(small_
         assert {answer.status_code for answer in answers} <= {202, 503}
         assert answers[-1].status_code == 503
         assert "the disk is full" in answers[-1].json()["detail"]
+        assert waited.status_code == 503
         assert upload.status_code == 507
         assert [answer.status_code for answer in reads] == [200] * 3
         assert [(run["state"], run["result"]) for run in ended] == [("succeeded", "whole")] * 2

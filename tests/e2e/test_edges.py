@@ -157,6 +157,28 @@ def test_a_log_is_the_same_whether_it_is_followed_or_read_afterwards(server: Ser
         assert followed == server.log_of(run).splitlines()
 
 
+@pytest.mark.parametrize("reuse", ["auto", "never"])
+def test_whoever_waits_for_a_run_hears_all_that_is_known_of_it(server: Server, reuse: str) -> None:
+    source = """
+        def handler(event, context):
+            for number in range(3):
+                open(f"/output/{number}.txt", "w").close()
+            print("said")
+            if event["fail"]:
+                raise ValueError("with files")
+        """
+    server.task(f"telling-{reuse}", source, reuse=reuse)
+    for fail in (False, True):
+        path, body = f"/tasks/telling-{reuse}/runs", {"event": {"fail": fail}}
+        at_once = server.api.post(f"{path}?wait=60", json=body).json()
+        queued = server.api.post(path, json=body).json()
+
+        for run in (at_once, server.ended(queued["id"])):
+            assert run == server.api.get(f"/runs/{run['id']}").json()
+            assert [file["name"] for file in run["artifacts"]] == ["0.txt", "1.txt", "2.txt"]
+            assert run["state"] == ("failed" if fail else "succeeded")
+
+
 def test_a_flood_of_output_leaves_the_servers_memory_flat(server: Server) -> None:
     assert server.process is not None
     source = """

@@ -347,6 +347,12 @@ class Store(Protocol):
         changed. Runs, files and signs of life do not count."""
         ...
 
+    @property
+    def is_short(self) -> bool:
+        """Whether its disk was full and nobody has made room since: what is under way needs what is left, and
+        a new run is refused (Unavailable)."""
+        ...
+
     async def close(self) -> None:
         """Finish what was begun and let go of the files."""
         ...

@@ -113,9 +113,9 @@ class RunService:
     ) -> Ride | None:
         """Send a run that its caller waits for on its way by express; see services/express.py. None when it
         takes a closer look at the database first, and `submit`: for inputs, for secrets that the caller
-        names, for secrets that do not exist."""
+        names, for secrets that do not exist, and when its disk is full."""
         plan = await self._planned(project, task_name)
-        if not plan.is_plain or _may_refer(event):
+        if not plan.is_plain or _may_refer(event) or self.store.is_short:
             return None
         bound = bind(plan.task.parameters, event)
         trigger_ = Trigger(kind=trigger, by=actor.name)

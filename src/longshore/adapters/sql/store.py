@@ -148,6 +148,11 @@ class SqliteStore:
                 self._edition = raw_of(self._reading).execute(_EDITION).fetchall()[0][0]
         return self._edition
 
+    @property
+    def is_short(self) -> bool:
+        """See ports.store.Store.is_short."""
+        return self._ballast is not None and self._ballast.is_short
+
     async def close(self) -> None:
         """See ports.store.Store.close. Whoever closes a second time waits as long as the first."""
         if not self._closed:

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Elements from words. Text only ever becomes text: nothing here takes HTML.
 
+const TURNING = /[\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
+
+/** Marks that turn the direction of text are shown as what they are: nothing may look like something else. */
+const visible = (text) =>
+  text.replace(TURNING, (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
 /** An element with properties, listeners (onclick: ...) and children; null children are left out. */
 export function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
@@ -9,7 +15,8 @@ export function el(tag, properties = {}, ...children) {
     else if (name in node && name !== "list") node[name] = value;
     else node.setAttribute(name, value);
   }
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  const there = children.flat(Infinity).filter((child) => child !== null && child !== undefined);
+  node.append(...there.map((child) => (typeof child === "string" ? visible(child) : child)));
   return node;
 }
 

@@ -5,6 +5,7 @@ import { attempt, duration, el, moment, size, state } from "./dom.js";
 
 const FINAL = new Set(["succeeded", "failed", "timed_out", "out_of_memory", "cancelled", "lost", "expired"]);
 const MOST_LINES = 5000;
+const COLOURS = /\x1b\[[0-9;:]*m/g;
 export const isOver = (run) => FINAL.has(run.state);
 
 /** Fill `place` with a run and keep it true until `alive()` is false. */
@@ -114,7 +115,8 @@ function followLog(api, id, log, alive, ended) {
 
 function append(log, lines) {
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  log.append(...lines.map((line) => el("span", { className: line.stream }, `${clock(line.at)} ${line.text}\n`)));
+  const text = (line) => `${clock(line.at)} ${line.text.replace(COLOURS, "")}\n`;
+  log.append(...lines.map((line) => el("span", { className: line.stream }, text(line))));
   while (log.childElementCount > MOST_LINES) log.firstElementChild.remove();
   if (atEnd) log.scrollTop = log.scrollHeight;
 }

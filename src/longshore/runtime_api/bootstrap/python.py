@@ -102,11 +102,14 @@ class Wire:
     """In the place of the client's own HTTP module, which does what is rare: errors, large responses, and
     everything once the wire has broken. See runtime_api/wire.py for the frames.
 
-    A response goes out with the question for the next event, which follows at once.
+    A response goes out with the question for the next event, which follows at once. The connection is made
+    with the first question: code that is being loaded finds no descriptor of ours.
     """
 
-    def __init__(self, http: Any, connection: Any) -> None:
-        self._http, self._connection = http, connection
+    def __init__(self, http: Any, host: str, port: int) -> None:
+        self._http, self._host, self._port = http, host, port
+        self._connection: Any = None
+        self._is_new = True
         self._unsent: bytes | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -114,6 +117,9 @@ class Wire:
 
     def next(self) -> Any:
         """The next event and what is said about it."""
+        if self._is_new:
+            self._is_new = False
+            self._connection = self._connected()
         if self._connection is None:
             return self._http.next()
         asked, self._unsent = (self._unsent or b"") + b"\0\0\0\1N", None
@@ -137,6 +143,17 @@ class Wire:
         self._unsent = len(frame).to_bytes(4, "big") + frame
         return None
 
+    def _connected(self) -> Any:
+        connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        try:
+            connection.connect((self._host, self._port))
+            connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            connection.sendall(HELLO)
+        except OSError:
+            connection.close()
+            return None
+        return connection
+
     def _exactly(self, size: int) -> bytes:
         parts = []
         while size:
@@ -154,14 +171,7 @@ def use_wire(module: Any) -> None:
     host, _, port = os.environ.get("AWS_LAMBDA_RUNTIME_API", "").rpartition(":")
     if not hasattr(http, "next") or not hasattr(http, "post_invocation_result") or not port.isdigit():
         return
-    connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
-    try:
-        connection.connect((host, int(port)))
-        connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        connection.sendall(HELLO)
-    except OSError:
-        return
-    module.runtime_client = Wire(http, connection)
+    module.runtime_client = Wire(http, host, int(port))
 
 
 if __name__ == "__main__":
