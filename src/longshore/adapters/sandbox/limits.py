@@ -11,7 +11,7 @@ from longshore.adapters.sandbox.rooms import SHM_MB
 from longshore.domain.errors import Unavailable
 from longshore.ports.sandbox import CellSpec, Frame
 
-OWN_PIDS = 5  # bwrap, its first process, the launcher and its thread, the shell on the way
+OWN_PIDS = 3  # bwrap, its first process, the launcher
 OWN_MB = 8
 OPEN_FILES = 1024
 NICE = 15  # where no control group shares out processor time, five hundred busy processes must not starve us

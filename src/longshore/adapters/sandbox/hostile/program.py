@@ -37,17 +37,30 @@ MB = 2**20
 Event = dict[str, Any]
 
 
-def descriptors_now() -> dict[int, str]:
-    """What this process has open, by number."""
-    found = {}
+def inherited() -> list[str]:
+    """What this process has open beside its standard input and outputs, and its client's own connection to
+    the Runtime API."""
+    found = []
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):  # that of the listing itself
-            found[int(name)] = os.readlink("/proc/self/fd/" + name)
+            what = os.readlink("/proc/self/fd/" + name)
+            if int(name) > 2 and not leads_to_api(int(name), what):
+                found.append(what)
     return found
 
 
-INHERITED = descriptors_now()
-"""As it was when the code was loaded: later the client of the Runtime API has some of its own."""
+def leads_to_api(number: int, what: str) -> bool:
+    """Whether it is the client's connection."""
+    host, _, port = os.environ.get("AWS_LAMBDA_RUNTIME_API", "").partition(":")
+    if not (what.startswith("socket:") and port.isdigit()):
+        return False
+    with socket.socket(fileno=os.dup(number)) as one, contextlib.suppress(OSError):
+        return one.family == socket.AF_INET and one.getpeername() == (host, int(port))
+    return False
+
+
+INHERITED = inherited()
+"""As it was when the code was loaded: later its client has more of its own."""
 
 
 class Shut(Exception):
@@ -181,10 +194,9 @@ def write_usr(event: Event) -> str:
 
 def descriptors(event: Event) -> str:
     """Find a descriptor that it inherited."""
-    beyond = sorted(what for number, what in INHERITED.items() if number > 2)
-    if not beyond:
-        raise Shut("none but its standard input and outputs")
-    return f"it has {beyond[0]}"
+    if not INHERITED:
+        raise Shut("none but its standard input and outputs, and its client's own")
+    return f"it has {INHERITED[0]}"
 
 
 def fill(event: Event) -> str:
