@@ -10,7 +10,6 @@ like those of a logging library. `--flood` lets a handler print a gigabyte: what
 
 import argparse
 import http.client
-import io
 import os
 import random
 import shutil
@@ -19,11 +18,10 @@ import string
 import sys
 import tempfile
 import time
-import zipfile
 from collections import defaultdict
 from pathlib import Path
 
-from bench.soak import Caller, Server
+from bench.serving import Caller, Server, package
 from websockets.sync.client import connect
 
 SECRETS = 20
@@ -49,10 +47,7 @@ class Watched:
         self._make()
 
     def _make(self) -> None:
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w") as archive:
-            archive.writestr("app.py", HANDLER)
-        self.caller.ask("PUT", "/buckets/tasks/objects/logs.zip", raw=out.getvalue())
+        self.caller.ask("PUT", "/buckets/tasks/objects/logs.zip", raw=package(HANDLER))
         version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
         draft = {"runtime": version, "handler": "app.handler", "package": "logs.zip"}
         chosen = random.Random(7)

@@ -11,31 +11,23 @@ Exit code 0 for a clean verdict, 1 otherwise.
 """
 
 import argparse
-import http.client
-import io
-import json
-import os
 import queue
 import random
 import shutil
-import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.leftovers import Standing, adopt_orphans, groups_of, left_behind, standing
+from bench.leftovers import Standing, adopt_orphans, groups_of, left_behind
+from bench.serving import Caller, Server, package
 
-LONGSHORE = str(Path(sys.executable).with_name("longshore"))
-READY = "Longshore is ready: "
 FINAL = {"succeeded", "failed", "timed_out", "out_of_memory", "cancelled", "lost", "expired"}
 CORES, MEMORY_MB = 6, 4096
 GROWTH_MB = 8.0
@@ -113,104 +105,9 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(slots=True)
-class Caller:
-    """One client with one connection."""
-
-    address: str
-    token: str
-    _connection: http.client.HTTPConnection | None = None
-
-    def ask(self, method: str, path: str, body: object = None, *, raw: bytes | None = None) -> Any:
-        """An answer's JSON, or text where it is none. Raises RuntimeError for a refusal."""
-        if self._connection is None:
-            self._connection = http.client.HTTPConnection(self.address, timeout=120)
-        content = raw if raw is not None else None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        self._connection.request(method, f"/api/v1/projects/default{path}", content, headers)
-        answer = self._connection.getresponse()
-        text = answer.read()
-        if answer.status >= 400:
-            raise RuntimeError(f"{method} {path}: {answer.status} {text.decode(errors='replace')[:300]}")
-        is_json = answer.headers.get_content_type() == "application/json"
-        return json.loads(text) if is_json else text.decode()
-
-    def close(self) -> None:
-        """Hang up."""
-        if self._connection is not None:
-            self._connection.close()
-
-
-@dataclass(slots=True)
-class Server:
-    """`longshore serve` in a process of its own, with a TMPDIR of its own."""
-
-    place: Path
-    process: "subprocess.Popen[str]" = field(init=False)
-    address: str = field(init=False)
-    token: str = field(init=False)
-
-    @property
-    def data(self) -> Path:
-        """Its data directory."""
-        return self.place / "data"
-
-    @property
-    def temporary(self) -> Path:
-        """Its TMPDIR."""
-        return self.place / "tmp"
-
-    @property
-    def log(self) -> Path:
-        """What it says on stderr."""
-        return self.place / "server.log"
-
-    def start(self) -> None:
-        """Start, and wait until it is ready."""
-        self.temporary.mkdir(exist_ok=True)
-        environment = {
-            **os.environ,
-            "TMPDIR": str(self.temporary),
-            "LONGSHORE_CPU_CORES": str(CORES),
-            "LONGSHORE_MEMORY_MB": str(MEMORY_MB),
-        }
-        command = [LONGSHORE, "serve", "--data", str(self.data), "--listen", "127.0.0.1:0"]
-        with self.log.open("a") as errors:
-            self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
-            )
-        assert self.process.stdout is not None
-        line = next(line for line in self.process.stdout if line.startswith(READY))
-        self.address = line.removeprefix(READY).strip().removeprefix("http://")
-        made = [LONGSHORE, "token", "create", "soak", "--role", "admin", "--data", str(self.data), "--json"]
-        self.token = json.loads(subprocess.run(made, check=True, stdout=subprocess.PIPE).stdout)["token"]
-
-    def stop(self) -> int:
-        """Its exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
-
-    def standing(self) -> Standing:
-        """Counted now."""
-        return standing(self.process.pid, self.data, self.temporary)
-
-    def complaints(self) -> list[str]:
-        """What it logged as an error of its own."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        return [line for line in lines if '"error"' in line or "Traceback" in line or "never awaited" in line]
-
-
-def package() -> bytes:
-    """The one package of all tasks."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr("app.py", HANDLER)
-    return out.getvalue()
-
-
 def make_tasks(caller: Caller) -> None:
     """The tasks over the package."""
-    caller.ask("PUT", "/buckets/tasks/objects/soak.zip", raw=package())
+    caller.ask("PUT", "/buckets/tasks/objects/soak.zip", raw=package(HANDLER))
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     for name, fields in TASKS.items():
         draft = {"name": name, "runtime": version, "handler": "app.handler", "package": "soak.zip"}
@@ -364,7 +261,7 @@ def soak(place: Path, given: argparse.Namespace) -> list[str]:
     """All of it; what is wrong, a line each."""
     adopt_orphans()
     kinds = list(enumerate(plan(given.runs, given.seed), 1))
-    server = Server(place)
+    server = Server(place, {"LONGSHORE_CPU_CORES": str(CORES), "LONGSHORE_MEMORY_MB": str(MEMORY_MB)})
     server.start()
     groups = groups_of(server.data)
     try:

@@ -63,7 +63,7 @@ def integrity_of(file: Path) -> object:
 
 
 async def test_what_is_committed_is_on_the_disk(store: SqliteStore) -> None:
-    pragmas = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "wal_autocheckpoint": 1000}
+    pragmas = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "wal_autocheckpoint": 8000}
     pragmas["journal_size_limit"] = 64 * 1024 * 1024
 
     assert {name: await store.write(asking(f"PRAGMA {name}")) for name in pragmas} == pragmas

@@ -331,13 +331,15 @@ async def test_a_cell_that_waits_takes_less_than_20_mb(walled: Bench) -> None:
     try:
         [bwrap] = [pid for pid in kin.naming(f"{walled.place}/sandbox") if os.getpid() == parent_of(pid)]
         everybody = kin.descendants(bwrap)
-        taken = [proportional_kb(pid) for pid in everybody]
+        most = 0
+        for _ in range(20):
+            await asyncio.sleep(0.05)  # it rehearses, which nobody hears of
+            most = max(most, sum(proportional_kb(pid) for pid in everybody))
     finally:
         await cell.kill()
 
     assert len(everybody) == 4
-    assert all(taken)
-    assert sum(taken) < 20 * 1024
+    assert 5 * 1024 < most < 20 * 1024
 
 
 def parent_of(pid: int) -> int:

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import secrets
 import shutil
 import tempfile
 from collections import defaultdict
@@ -186,6 +187,6 @@ def _remove(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return
-    doomed = path if path.name.startswith(".") else path.with_name(f".{path.name}.damaged")
+    doomed = path if path.name.startswith(".") else path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     path.rename(doomed)
     shutil.rmtree(doomed)

@@ -36,8 +36,11 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType
     from typing import Any
+
+    Program = tuple[CodeType, Callable[[], None]]
 
 PARENT_OF_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER
 FIRST_VICTIM = b"900"
@@ -78,6 +81,13 @@ class Outside:
     def hear(self) -> list[bytes]:
         """The next frame."""
         return _heard(self._socket)
+
+    def is_waiting(self) -> bool:
+        """Whether they have said something already."""
+        try:
+            return bool(self._socket.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT))
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Have nothing to do with them, in a process that is not this one any more."""
@@ -122,13 +132,14 @@ def listening(port: int) -> _socket.socket:
     return door
 
 
-def imported(port: int) -> CodeType | None:
-    """The runtime's program, with all imported that takes it long; None where that is not to be had, so that
-    the next one that is started says why. The client notes where the Runtime API is when it is imported."""
+def imported(port: int) -> Program | None:
+    """The runtime's program and what it may do while it waits, with all imported that takes it long; None
+    where that is not to be had, so that the next one that is started says why. The client notes where the
+    Runtime API is when it is imported."""
     os.environ["AWS_LAMBDA_RUNTIME_API"] = f"127.0.0.1:{port}"
     gc.disable()  # what is imported stays; looking for garbage in it takes a tenth of the time
     try:
-        code = program()
+        code = compiled()
         names: dict[str, Any] = {"__name__": "python", "__file__": place()}
         exec(code, names)  # noqa: S102  (ours, from beside us)
         names["load"]()
@@ -137,10 +148,10 @@ def imported(port: int) -> CodeType | None:
     finally:
         gc.freeze()  # children do not walk through, and so copy, what is there by now
         gc.enable()
-    return code
+    return code, names["rehearse"]
 
 
-def program() -> CodeType:
+def compiled() -> CodeType:
     """Compiled where we are."""
     with open(place(), "rb") as file:
         text = file.read()
@@ -160,10 +171,10 @@ class Launcher:
     """Starts the runtime when told to, reports its end, stays until the outside goes. `ahead`: children may
     become runtimes as they are, with this program."""
 
-    def __init__(self, outside: Outside, alone: bool, ahead: bool, code: CodeType | None) -> None:
+    def __init__(self, outside: Outside, alone: bool, ahead: bool, program: Program | None) -> None:
         self._outside = outside
         self._alone = alone
-        self._ahead, self._code = ahead, code
+        self._ahead, self._program = ahead, program
         self._runtime = 0
         self._waiting: _socket.socket | None = None
         _signal.signal(_signal.SIGCHLD, self._bury)
@@ -185,18 +196,19 @@ class Launcher:
 
     def _prepare(self) -> None:
         """Have a child that waits for its turn, if it can be had."""
-        if self._code is not None:
-            self._fork(self._code)
+        if self._program is not None:
+            self._fork(self._program)
         self._outside.say(b"prepared")
 
-    def _fork(self, code: CodeType) -> None:
+    def _fork(self, program: Program) -> None:
+        is_urgent = self._outside.is_waiting()
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
         with _Undisturbed():
             self._runtime = os.fork()
         if not self._runtime:
             ours.close()
             self._outside.close()
-            raise waited(theirs, code)
+            raise waited(theirs, program, is_urgent)
         theirs.close()
         self._waiting = ours
 
@@ -258,10 +270,13 @@ class _Undisturbed:
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
 
 
-def waited(pair: _socket.socket, code: CodeType) -> Turn:
+def waited(pair: _socket.socket, program: Program, is_urgent: bool) -> Turn:
     """A child's wait for its turn; it ends here when there is none."""
+    code, rehearse = program
     try:
         as_runtime()
+        if not is_urgent:
+            rehearse()
         handler, *environment = _heard(pair)
         pair.close()
         return Turn(code, handler, environment)

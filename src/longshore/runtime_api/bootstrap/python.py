@@ -25,12 +25,44 @@ if TYPE_CHECKING:
 RUN_ID = "LONGSHORE_RUN_ID"
 HELLO = b"\0longshore-wire-1\n"
 BY_WIRE_AT_MOST = 1024 * 1024
+REHEARSAL = """
+import os
+LIMITS = {1: [2]}
+class Reader:
+    def read(self, size=3):
+        return [number for number in range(size)]
+def handler(event, context):
+    return Reader().read()
+"""
 
 
 def load() -> None:
     """Import the client before the package can be seen; what takes long is done before anybody waits."""
     sys.path[0] = os.environ["LAMBDA_RUNTIME_DIR"]
     from awslambdaric import __main__, bootstrap, lambda_runtime_client  # noqa: F401
+
+    try:
+        from awslambdaric import lambda_literals  # noqa: F401  (which is not in every version)
+    except ImportError:
+        return
+
+
+def rehearse() -> None:
+    """Do what every run does at first, in a process that has nothing to do yet: a fork pays for each page
+    that it touches for the first time, together more than loading a small handler takes."""
+    import gc
+    import importlib.util
+    import json
+    import logging
+
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    names: dict[str, Any] = {}
+    exec(compile(REHEARSAL, "rehearsal", "exec"), names)  # noqa: S102  (ours, from above)
+    names["handler"](json.loads(json.dumps({"a": [1, 2.5, "x", None]})), None)
+    importlib.util.find_spec("longshore_rehearsal")
+    logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 def main() -> None:
