@@ -55,7 +55,7 @@ def neighbour() -> Iterator[None]:
     """Behind the cable."""
     ip("link set lo up")
     child = subprocess.Popen(
-        ["unshare", "--net", sys.executable, "-c", NEIGHBOUR],
+        ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", sys.executable, "-c", NEIGHBOUR],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -140,6 +140,28 @@ async def test_a_pasta_that_fails_is_quoted(walled: Bench, monkeypatch: pytest.M
 
 
 @pytest.mark.anyio
+async def test_a_pasta_that_is_late_is_asked_again_by_the_next_cell(
+    walled: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(egress, "missing", lambda: None)
+    monkeypatch.setattr(egress, "command", lambda **_: ["/bin/sleep", "600"])
+    monkeypatch.setattr(wires, "WAY_OUT_WITHIN_S", 0.1)
+    monkeypatch.setattr(wires, "SEALED_WITHIN_S", 0.1)
+
+    cell = await walled.sandbox.launch(walled.spec("", network=Network()))
+    [notice] = cell.notices
+    with pytest.raises(Unavailable, match="network"):
+        await cell.resume({})
+    await cell.kill()
+    monkeypatch.setattr(egress, "command", lambda **_: ["/bin/sh", "-c", "echo I was asked >&2; exit 1"])
+    other = await walled.sandbox.launch(walled.spec("", network=Network()))
+    await other.kill()
+
+    assert "no outbound network: pasta was not ready within 0.1 s" in notice
+    assert "I was asked" in other.notices[0]
+
+
+@pytest.mark.anyio
 async def test_a_door_that_cannot_be_laid_ends_the_launch_and_leaves_nothing(
     walled: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +289,7 @@ def test_a_resolver_on_the_machines_loopback_is_stood_for(
     assert behind == egress.Resolver("nameserver 192.0.2.53\n")
 
 
+@pytest.mark.timeout(300)  # networks are made and ended one after the other, by all who do so on a machine
 @pytest.mark.parametrize("kind", ["launched", "prepared"])
 @pytest.mark.parametrize("user", [0, 65534])
 def test_egress_reaches_the_outside_and_nothing_of_this_machine(
@@ -285,7 +308,7 @@ def test_egress_reaches_the_outside_and_nothing_of_this_machine(
         ["unshare", "--net", "--mount", "--propagation=private", *opened_tun, *lab],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 

@@ -200,7 +200,7 @@ class Bubblewrap:
 
         async def connect(pid: int | None) -> Wires:
             laid = await layer.connect(pid)
-            if laid.trouble:
+            if laid.trouble and laid.is_lasting:
                 self._lookout.failed(laid.trouble)
             return laid
 

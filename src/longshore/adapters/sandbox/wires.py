@@ -27,7 +27,7 @@ from longshore.domain.network import Address, Network, NetworkMode
 
 PROGRAM = Path(__file__).with_name("netns.py")
 NS_GET_USERNS = 0xB701
-WAY_OUT_WITHIN_S = 5.0
+WAY_OUT_WITHIN_S = 20.0
 SEALED_WITHIN_S = 1.0
 SETTLED_WITHIN_S = 10.0
 RESOLVE_WITHIN_S = 2.0
@@ -58,18 +58,19 @@ class Wiring:
 class Wires:
     """What has been connected. `doors` are listening sockets inside, by the pairs that they stand for;
     `beside_mb` is the memory that pasta takes; `trouble` is what pasta, or we, have to say about its
-    failing."""
+    failing, `is_lasting` that it will fail again."""
 
     doors: Mapping[Address, socket.socket] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     pasta: Child | None = None
     beside_mb: float = 0.0
     trouble: str | None = None
+    is_lasting: bool = False
 
     @property
     def is_whole(self) -> bool:
         """Whether the way out is still open, if there was to be one."""
-        return self.pasta is None or not self.pasta.ended.done()
+        return self.pasta is None or not (self.trouble or self.pasta.ended.done())
 
     def cut(self) -> None:
         """Disconnect it all. May be called again. pasta takes some 40 ms to end, which nobody needs to wait
@@ -200,17 +201,21 @@ async def _connect(wires: Wires, layer: Layer, inside: _Inside) -> None:
                 await asyncio.wait({worker.ended, wires.pasta.ended}, return_when=asyncio.FIRST_COMPLETED)
                 await _sealed(wires.pasta)
                 wires.beside_mb = kin.memory([wires.pasta.pid]).anonymous / 2**20
-                if wires.pasta.ended.done() or worker.ended.result().code:
-                    said_last = pastas.text() or said.text() or "it said nothing"
-                    wires.trouble = f"pasta does not work here ({said_last})"
-                    wires.notices = (*wires.notices, no_way_out(wires.trouble))
-                    wires.pasta.kill()
-                    worker.kill()
-        except BaseException:
-            worker.kill()
-            raise
+                if wires.pasta.ended.done():
+                    _fail(wires, f"pasta does not work here ({pastas.text() or 'it said nothing'})")
+                    wires.is_lasting = True
+                elif worker.ended.result().code:
+                    _fail(wires, f"pasta was not ready within {WAY_OUT_WITHIN_S:g} s ({said.text()})")
         finally:
+            worker.kill()
             await worker.ended
+
+
+def _fail(wires: Wires, why: str) -> None:
+    wires.trouble = why
+    wires.notices = (*wires.notices, no_way_out(why))
+    if wires.pasta is not None:
+        wires.pasta.kill()
 
 
 def _pasta(layer: Layer, inside: _Inside, said: "_Said") -> Child:
