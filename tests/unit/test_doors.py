@@ -3,6 +3,8 @@
 
 import asyncio
 import contextlib
+import os
+import resource
 import socket
 from collections.abc import AsyncIterator
 
@@ -20,7 +22,7 @@ async def door_to(host: str, port: int) -> AsyncIterator[tuple[str, int]]:
     """An open door; where it is."""
     with socket.create_server(("127.0.0.1", 0)) as door:
         opened = Doors()
-        await opened.open(door, leads_to(Address(host, port)))
+        opened.open(door, leads_to(Address(host, port)))
         try:
             yield door.getsockname()
         finally:
@@ -122,3 +124,41 @@ async def test_what_goes_on_ends_with_the_run() -> None:
             await writer.wait_closed()
 
     assert left == b""
+
+
+async def test_who_is_cut_before_they_were_received_leaves_no_descriptor() -> None:
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        opened = Doors()
+        opened.open(door, leads_to(Address("127.0.0.1", 9)))
+        loop = asyncio.get_running_loop()
+        with socket.create_connection(door.getsockname()) as caller:
+            loop.call_later(0, opened.cut)
+            for _ in range(3):
+                opened.cut()
+                await asyncio.sleep(0)
+            caller.setblocking(False)
+            heard = await asyncio.wait_for(loop.sock_recv(caller, 1), 10)
+        await opened.close()
+
+    assert heard == b""
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+async def test_a_door_for_whom_there_is_no_descriptor_opens_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doors, "AGAIN_AFTER_S", 0.05)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with echo() as port, door_to("127.0.0.1", port) as where:
+        caller = socket.create_connection(where)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (caller.fileno(), hard))
+        try:
+            await asyncio.sleep(0.02)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        reader, writer = await asyncio.open_connection(sock=caller)
+        writer.write(b"patience")
+        writer.write_eof()
+        heard = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+
+    assert heard == b"patience"

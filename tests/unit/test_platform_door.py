@@ -48,7 +48,7 @@ async def house(*, is_private: bool = True, run: str | None = TOKEN) -> AsyncIte
         built = House(PlatformDoor("", door, is_private))
         server = await asyncio.start_server(built.serve, "127.0.0.1", 0)
         built.door.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        await built.door.open()
+        built.door.open()
         if run is not None:
             built.door.begin(Plaintext(run))
         yield built
@@ -142,6 +142,20 @@ async def test_what_a_run_has_begun_does_not_become_the_next_ones(sent: bytes) -
             writer.write(request().removeprefix(sent))
             assert await asyncio.wait_for(reader.read(), 10) == b""
         writer.close()
+
+    assert len(it.heard) == 1
+
+
+async def test_who_came_before_the_run_and_was_not_let_in_is_turned_away() -> None:
+    async with house(run=None) as it:
+        with socket.create_connection(it.where) as early:  # at the door, and the loop has not seen it yet
+            early.sendall(request())
+            it.door.begin(Plaintext(TOKEN))
+            reader, writer = await asyncio.open_connection(sock=early.dup())
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 10) == b""
+            writer.close()
+        await asked(it.where, request())
 
     assert len(it.heard) == 1
 

@@ -6,10 +6,12 @@ Listening sockets come from the cell; whatever connects there is carried to the 
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -19,6 +21,8 @@ from longshore.domain.network import Address, is_close
 MOST_CONNECTIONS = 64
 PIECE_BYTES = 64 * 1024
 CONNECT_WITHIN_S = 10.0
+AGAIN_AFTER_S = 1.0
+_NO_MORE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _log = structlog.get_logger()
 
 
@@ -31,28 +35,75 @@ class Doors:
     """The open doors of one cell, and who is inside. More than `MOST_CONNECTIONS` at once are turned away;
     each holds a few pieces of `PIECE_BYTES` on their way."""
 
-    _servers: list[asyncio.Server] = field(default_factory=list)
+    _doors: list[socket.socket] = field(default_factory=list)
+    _unseen: set[socket.socket] = field(default_factory=set)
     _inside: set["asyncio.Task[None]"] = field(default_factory=set)
 
-    async def open(self, door: socket.socket, behind: Behind) -> None:
-        """Begin to accept at a listening socket, which stays its owner's."""
+    def open(self, door: socket.socket, admit: Callable[[], Behind]) -> None:
+        """Begin to accept at a listening socket, which stays its owner's. `admit` is asked in the moment in
+        which somebody comes in."""
+        own = door.dup()
+        own.setblocking(False)
+        self._doors.append(own)
+        asyncio.get_running_loop().add_reader(own.fileno(), self._arrived, own, admit)
 
-        async def arrived(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            if task is None or len(self._inside) >= MOST_CONNECTIONS:
-                await closed(writer)
-                return
+    def _arrived(self, door: socket.socket, admit: Callable[[], Behind]) -> None:
+        for one in self._waiting(door, admit):
+            if len(self._inside) >= MOST_CONNECTIONS:
+                one.close()
+                continue
+            self._unseen.add(one)
+            task = asyncio.get_running_loop().create_task(self._received(one, admit()))
             self._inside.add(task)
-            try:
-                await behind(reader, writer)
-                await closed(writer)
-            except asyncio.CancelledError:
-                pass  # whoever does not listen any more, or is held still, must not keep us
-            finally:
-                self._inside.discard(task)
-                writer.transport.abort()
+            task.add_done_callback(partial(self._left, one))
 
-        self._servers.append(await asyncio.start_server(arrived, sock=door.dup(), limit=PIECE_BYTES))
+    def _left(self, one: socket.socket, task: "asyncio.Task[None]") -> None:
+        self._inside.discard(task)
+        if one in self._unseen:  # cut before they were received
+            self._unseen.discard(one)
+            one.close()
+
+    def _waiting(self, door: socket.socket, admit: Callable[[], Behind]) -> Iterator[socket.socket]:
+        """Who is at the door now. Where there is no descriptor for them they have to wait a moment."""
+        with contextlib.suppress(BlockingIOError, InterruptedError, ConnectionAbortedError):
+            while True:
+                try:
+                    one, _ = door.accept()
+                except OSError as error:
+                    if error.errno not in _NO_MORE:
+                        raise
+                    loop = asyncio.get_running_loop()
+                    loop.remove_reader(door.fileno())
+                    loop.call_later(AGAIN_AFTER_S, self._again, door, admit)
+                    return
+                yield one
+
+    def _again(self, door: socket.socket, admit: Callable[[], Behind]) -> None:
+        if door.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(door.fileno(), self._arrived, door, admit)
+
+    async def _received(self, one: socket.socket, behind: Behind) -> None:
+        self._unseen.discard(one)
+        loop = asyncio.get_running_loop()
+        one.setblocking(False)
+        reader = asyncio.StreamReader(limit=PIECE_BYTES, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, one)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        try:
+            await behind(reader, writer)
+            await closed(writer)
+        except asyncio.CancelledError:
+            pass  # whoever does not listen any more, or is held still, must not keep us
+        finally:
+            transport.abort()
+
+    def turn_away(self) -> None:
+        """Those who are at a door and have not been let in."""
+        for door in self._doors:
+            with contextlib.suppress(OSError):
+                while True:
+                    door.accept()[0].close()
 
     def cut(self) -> None:
         """End what goes on; the doors stay open."""
@@ -61,14 +112,16 @@ class Doors:
 
     async def close(self) -> None:
         """Accept no more, end what goes on, and wait for it."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        loop = asyncio.get_running_loop()
+        for door in self._doors:
+            loop.remove_reader(door.fileno())
+            door.close()
+        self._doors.clear()
         self.cut()
         await asyncio.gather(*self._inside, return_exceptions=True)
 
 
-def leads_to(pair: Address) -> Behind:
+def leads_to(pair: Address) -> Callable[[], Behind]:
     """A door to exactly this pair. When it does not answer the door closes again."""
 
     async def behind(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -84,7 +137,7 @@ def leads_to(pair: Address) -> Behind:
         finally:
             back.transport.abort()
 
-    return behind
+    return lambda: behind
 
 
 async def carried(

@@ -15,6 +15,7 @@ import socket
 import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -117,13 +118,14 @@ class PlatformDoor:
         why_not = None if self.shared is None else await self.shared.enter(self)
         return () if why_not is None else (why_not,)
 
-    async def open(self) -> None:
+    def open(self) -> None:
         """Begin to accept."""
-        await self._doors.open(self.door, self._behind)
+        self._doors.open(self.door, lambda: partial(self._behind, self.run))
 
     def begin(self, token: Plaintext) -> None:
-        """A run begins: who comes from now on comes in its name. The token itself is what tells it from
-        others."""
+        """A run begins: who comes from now on comes in its name, and nobody who came before. The token itself
+        is what tells it from others."""
+        self._doors.turn_away()
         self.run = token
 
     def end(self) -> None:
@@ -160,8 +162,9 @@ class PlatformDoor:
         finally:
             self._guests.discard(guest)
 
-    async def _behind(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        run = self.run
+    async def _behind(
+        self, run: Plaintext | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         if run is None:
             await refuse(reader, writer, 403, "Forbidden", "no run is under way in this sandbox")
             return

@@ -9,10 +9,12 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from longshore.domain.secret import Plaintext
 from longshore.interceptor.doors import Doors
 from longshore.interceptor.platform_door import Head, PlatformDoor, heard, refuse
 from longshore.ports.sandbox import PLATFORM_PORT
@@ -42,7 +44,7 @@ class SharedDoor:
                     f" machine ({error.strerror}); LONGSHORE_URL says where it is"
                 )
             self.port = self._socket.getsockname()[1]
-            await self._doors.open(self._socket, self._behind)
+            self._doors.open(self._socket, lambda: partial(self._behind, self._runs()))
         self._cells.append(cell)
         return None
 
@@ -56,8 +58,15 @@ class SharedDoor:
             self._socket = None
             await self._doors.close()
 
-    async def _behind(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        runs = {cell: cell.run for cell in self._cells}
+    def _runs(self) -> Mapping[PlatformDoor, Plaintext | None]:
+        return {cell: cell.run for cell in self._cells}
+
+    async def _behind(
+        self,
+        runs: Mapping[PlatformDoor, Plaintext | None],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
         host, port = writer.get_extra_info("peername")[:2]
         user = owner(host, port, self.port)
         head = await heard(reader, writer)

@@ -71,9 +71,9 @@ class Environment:
     async def open(self) -> None:
         """Answer at every door of the cell."""
         await self.api.start()
-        await self.platform.open()
+        self.platform.open()
         for pair, door in self.cell.doors.items():
-            await self.doors.open(door, leads_to(pair))
+            self.doors.open(door, leads_to(pair))
 
     async def renew(self) -> None:
         """Start the runtime anew where it was cleared. Raises Unavailable."""

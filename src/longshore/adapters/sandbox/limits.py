@@ -54,7 +54,7 @@ class Bounds:
             "RLIMIT_MEMLOCK": LOCKED_BYTES,
         }
         if "pids" not in self.controllers and self._counts_processes():
-            found["RLIMIT_NPROC"] = spec.pids + OWN_PIDS
+            found["RLIMIT_NPROC"] = spec.pids + OWN_PIDS - 1  # bwrap itself is outside of what is counted
         polite = [] if "cpu" in self.controllers else [f"nice={NICE}"]
         return [*polite, *(f"limit={name}:{value}" for name, value in found.items())]
 
