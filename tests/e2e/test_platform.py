@@ -2,6 +2,7 @@
 """A handler that calls the platform at 127.0.0.1:9002, and what else it is allowed, in real sandboxes."""
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -84,6 +85,27 @@ def test_a_word_for_the_token_will_do_where_nobody_else_can_come(server: Server,
             assert "401" in ended["error"]["message"]
         else:
             assert ended["state"] == "succeeded", ended
+
+
+@pytest.mark.parametrize("network", ["none", "egress", "host"])
+def test_the_platform_has_the_same_address_in_every_mode(server: Server, network: str) -> None:
+    code = """
+    import os, urllib.request
+    def handler(event, context):
+        asked = urllib.request.Request("http://127.0.0.1:9002/api/v1/me")
+        asked.add_header("Authorization", "Bearer " + (event.get("token") or os.environ["LONGSHORE_TOKEN"]))
+        return urllib.request.urlopen(asked, timeout=20).read().decode()
+    """
+    server.task(f"same-{network}", code, network=network)
+    has_users = os.geteuid() == 0  # a server that is no root has one user for all its cells
+
+    for event in ({}, {"token": "any word"} if has_users or network != "host" else {}):
+        ended = server.run(f"same-{network}", event)
+
+        if any("LONGSHORE_URL says where it is" in notice for notice in ended["notices"]):
+            pytest.skip("another server of this machine has the port")
+        assert ended["state"] == "succeeded", ended
+        assert f"run of same-{network}" in ended["result"]
 
 
 def test_the_word_is_a_secret_where_others_can_come(server: Server) -> None:

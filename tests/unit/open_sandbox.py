@@ -32,6 +32,7 @@ class OpenCell:
         self.doors: dict[Address, socket.socket] = {}
         self.notices: tuple[str, ...] = ()
         self.beside_mb = 0.0
+        self.user: int | None = None
         self._out, self._out_write = os.pipe()
         self._err, self._err_write = os.pipe()
         self._process: subprocess.Popen[bytes] | None = None

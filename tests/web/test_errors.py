@@ -294,3 +294,12 @@ def test_strict_json_goes_as_deep_as_it_says() -> None:
     assert json.dumps(strict_json(deepest)) == deepest
     with pytest.raises(ValueError, match="too deeply"):
         strict_json(f"[{deepest}]")
+
+
+async def test_a_line_break_at_the_end_of_a_name_is_not_looked_past(api: httpx.AsyncClient) -> None:
+    put = await api.put("/buckets/b/objects/name%0A", content=b"x")
+    listed = await api.get("/buckets/b/objects")
+
+    assert put.status_code == 400
+    assert "line break" in put.json()["detail"]
+    assert listed.json()["items"] == []

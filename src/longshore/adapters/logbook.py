@@ -85,7 +85,7 @@ class FileLogbook:
         """Batches of about 64 KiB. A log that nobody has begun to write has no lines; a follower waits."""
         book = self._book(run)
         await self._loaded(book)
-        offset = await in_thread(book.find, after)
+        offset = await in_thread(book.find, after) if after > 0 else 0
         if not follow:
             async for batch in self._batches(book, offset, after, book.size):
                 yield batch

@@ -45,6 +45,11 @@ class Edge:
             await send(message)
 
         try:
+            if scope["type"] == "http" and scope["path"].endswith("\n"):
+                # The patterns of routes would look past it, and take the name before it for what was meant.
+                answer = problem(400, "an address does not end in a line break")
+                await answer(scope, receive, with_headers)
+                return
             await self.app(scope, receive, with_headers)
         except ClientDisconnect:
             _log.debug("the caller went away", path=scope["path"])

@@ -109,10 +109,10 @@ class Attempt:
             return self._result(verdict.unfit(error.message), Usage())
         if environment is None:
             return self._result(verdict.cancelled(self.heart.stopped.result()), Usage())
-        self.notices += environment.cell.notices
         if not environment.platform.is_private:
             masks = Masks((*self.invocation.masks, environment.platform.word.reveal()))
         try:
+            self.notices += (*environment.cell.notices, *await environment.platform.enter())
             return await self._in(environment, masks, runtime_id)
         finally:
             if not self.is_kept:
@@ -158,7 +158,8 @@ class Attempt:
         if cell is None:
             return None
         is_private = cell.platform.getsockname()[1] == PLATFORM_PORT
-        door = PlatformDoor(self.machine.platform_url, cell.platform, is_private)
+        shared = None if is_private else self.machine.shared_door
+        door = PlatformDoor(self.machine.platform_url, cell.platform, is_private, cell.user, shared)
         return Environment(cell, RuntimeApi(cell.runtime_api), key, door)
 
     def _early(self, runtime_id: str) -> Mapping[str, str] | None:

@@ -8,7 +8,7 @@ redeem ─▶ package ─▶ boot ─▶ init ─▶ handler ─▶ upload ─�
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from longshore.interceptor.heartbeat import Heartbeat, insist
 from longshore.interceptor.packages import PackageCache
 from longshore.interceptor.pool import Pool
 from longshore.interceptor.runtimes import Runtimes
+from longshore.interceptor.shared_door import SharedDoor
 from longshore.interceptor.timeline import Watch
 from longshore.interceptor.warm import Environments
 from longshore.ports.clock import Clock
@@ -44,6 +45,7 @@ class Executor:
     packages: PackageCache
     clock: Clock
     platform_url: str
+    shared_door: SharedDoor = field(default_factory=SharedDoor)
 
     async def carry_out(self, lease: Lease, leaves: Callable[[], None] = lambda: None) -> None:
         """Everything between a lease and its end; see agent.CarriesOut. Never raises: a run must not take the

@@ -15,6 +15,7 @@ import socket
 import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from longshore.domain.secret import Plaintext
@@ -79,65 +80,106 @@ def head_of(raw: bytes) -> Head:
     return Head(line, headers)
 
 
-@dataclass(slots=True)
+class Shared(Protocol):
+    """A door that several cells share; see shared_door.py."""
+
+    async def enter(self, cell: "PlatformDoor") -> str | None: ...
+
+    async def leave(self, cell: "PlatformDoor") -> None: ...
+
+
+@dataclass(slots=True, eq=False)
 class PlatformDoor:
     """The door to the platform at `url` of one cell, from run to run.
 
     `word` is what stands for the run's token inside. Where others can reach the door, too, because the cell
     has no network of its own, it is a secret and whoever does not bring it goes on as it came; elsewhere
     whoever comes is the handler, and all but a token of ours stands for the run's: an event's parameter must
-    hold something.
+    hold something. `user` is the host's user whose processes are this cell's alone, if there is one.
     """
 
     url: str
     door: socket.socket
     is_private: bool
+    user: int | None = None
+    shared: Shared | None = None
     word: Plaintext = field(init=False)
-    _token: Plaintext | None = None
+    run: Plaintext | None = None
     _doors: Doors = field(default_factory=Doors)
+    _guests: set["asyncio.Task[object]"] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.word = Plaintext("run" if self.is_private else f"run-{secrets.token_urlsafe(32)}")
+
+    async def enter(self) -> tuple[str, ...]:
+        """Be found at the door that is shared with others, too, if there is one; a notice says why that
+        cannot be. May be called again."""
+        why_not = None if self.shared is None else await self.shared.enter(self)
+        return () if why_not is None else (why_not,)
 
     async def open(self) -> None:
         """Begin to accept."""
         await self._doors.open(self.door, self._behind)
 
     def begin(self, token: Plaintext) -> None:
-        """A run begins: who comes from now on comes in its name."""
-        self._token = token
+        """A run begins: who comes from now on comes in its name. The token itself is what tells it from
+        others."""
+        self.run = token
 
     def end(self) -> None:
         """The run is over. What it has under way ends here; nobody will take it for the next run's, however
         long it was held still."""
-        self._token = None
+        self.run = None
         self._doors.cut()
+        for guest in self._guests:
+            guest.cancel()
 
     async def close(self) -> None:
         """Accept no more."""
+        if self.shared is not None:
+            await self.shared.leave(self)
         await self._doors.close()
 
-    async def _behind(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        token = self._token
-        if token is None:
-            await _refuse(reader, writer, 403, "Forbidden", "no run is under way in this sandbox")
-            return
-        try:
-            async with asyncio.timeout(HEAD_WITHIN_S):
-                head = head_of(await reader.readuntil(b"\r\n\r\n")).alone()
-        except (asyncio.IncompleteReadError, OSError, TimeoutError):
-            return
-        except (asyncio.LimitOverrunError, BadHead) as error:
-            await _refuse(reader, writer, 400, "Bad Request", str(error))
-            return
-        await _forward(self.url, self._named(head, token), reader, writer)
+    def knows(self, head: Head) -> bool:
+        """Whether a request brings the word."""
+        return hmac.compare_digest(head.bearer or b"", self.word.reveal().encode())
 
-    def _named(self, head: Head, token: Plaintext) -> Head:
-        given = head.bearer or b""
-        if self.is_private:
-            return head if given.startswith(OURS) else head.with_token(token.reveal())
-        is_word = hmac.compare_digest(given, self.word.reveal().encode())
-        return head.with_token(token.reveal()) if is_word else head
+    async def serve(
+        self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_its: bool
+    ) -> None:
+        """Forward a request of the run that is under way; `is_its`: of its handler, for sure."""
+        guest = asyncio.current_task()
+        if guest is None or self.run is None:
+            return
+        is_foreign = (head.bearer or b"").startswith(OURS)
+        if self.knows(head) or (is_its and not is_foreign):
+            head = head.with_token(self.run.reveal())
+        self._guests.add(guest)
+        try:
+            await _forward(self.url, head, reader, writer)
+        finally:
+            self._guests.discard(guest)
+
+    async def _behind(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        run = self.run
+        if run is None:
+            await refuse(reader, writer, 403, "Forbidden", "no run is under way in this sandbox")
+            return
+        head = await heard(reader, writer)
+        if head is not None and self.run is run:
+            await self.serve(head, reader, writer, is_its=self.is_private)
+
+
+async def heard(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Head | None:
+    """The head of a request; None where there is none, which was said."""
+    try:
+        async with asyncio.timeout(HEAD_WITHIN_S):
+            return head_of(await reader.readuntil(b"\r\n\r\n")).alone()
+    except (asyncio.IncompleteReadError, OSError, TimeoutError):
+        return None
+    except (asyncio.LimitOverrunError, BadHead) as error:
+        await refuse(reader, writer, 400, "Bad Request", str(error))
+        return None
 
 
 async def _forward(url: str, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -149,7 +191,7 @@ async def _forward(url: str, head: Head, reader: asyncio.StreamReader, writer: a
                 place.hostname, place.port or (443 if secure else 80), ssl=secure
             )
     except (OSError, TimeoutError, ValueError):
-        await _refuse(reader, writer, 502, "Bad Gateway", "the platform does not answer its interceptor")
+        await refuse(reader, writer, 502, "Bad Gateway", "the platform does not answer its interceptor")
         return
     try:
         back.write(head.written())
@@ -189,9 +231,10 @@ async def _lingered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
                 pass
 
 
-async def _refuse(
+async def refuse(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, status: int, title: str, detail: str
 ) -> None:
+    """Say no, in HTTP."""
     body = json.dumps({"title": title, "status": status, "detail": detail}).encode()
     head = Head(
         f"HTTP/1.1 {status} {title}".encode(),

@@ -144,6 +144,11 @@ class Cell(Protocol):
         ...
 
     @property
+    def user(self) -> int | None:
+        """The host's user whose processes are all in this cell; None where it shares one with others."""
+        ...
+
+    @property
     def beside_mb(self) -> float:
         """Memory in MB that it takes beside its own processes, for as long as it is there."""
         ...

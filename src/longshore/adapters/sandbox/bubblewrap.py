@@ -222,6 +222,7 @@ class Bubblewrap:
             group=group,
             spec=spec,
             dress=_where_it_is if is_open else _as_it_is,
+            user=None if slot is None else slot.uid,
             explain=explained,
             stragglers=list,
             let_go=let_go,

@@ -68,6 +68,7 @@ class Body:
     control: Control
     group: Group
     quota: Quota
+    user: int | None
     stdout: int
     stderr: int
     first: First | None
@@ -130,6 +131,11 @@ class LiveCell:
     def notices(self) -> Sequence[str]:
         """What could not be laid."""
         return self._body.wires.notices
+
+    @property
+    def user(self) -> int | None:
+        """Its slot's."""
+        return self._body.user
 
     @property
     def beside_mb(self) -> float:

@@ -59,6 +59,7 @@ class Plan:
     filter: Path
     group: Group
     spec: CellSpec
+    user: int | None
     dress: Callable[[Mapping[str, str], Ready], Mapping[str, str]]
     explain: Callable[[str], str]
     furnish: Callable[[CellSpec], Awaitable[None]] | None
@@ -103,6 +104,7 @@ async def launch(plan: Plan, watch: Watch) -> LiveCell:
             control=control,
             group=plan.group,
             quota=quota(plan.spec),
+            user=plan.user,
             stdout=mine[1],
             stderr=mine[2],
             first=first,

@@ -11,7 +11,7 @@ from longshore.adapters.sandbox.rooms import SHM_MB
 from longshore.domain.errors import Unavailable
 from longshore.ports.sandbox import CellSpec, Frame
 
-OWN_PIDS = 3  # bwrap, its first process, the launcher
+OWN_PIDS = 4  # bwrap, its first process, the launcher, and one on its way in
 OWN_MB = 8
 OPEN_FILES = 1024
 NICE = 15  # where no control group shares out processor time, five hundred busy processes must not starve us

@@ -183,6 +183,7 @@ class Process:
             group=group,
             spec=places.spec,
             dress=places.dress,
+            user=None if slot is None else slot.uid,
             explain=_as_said,
             furnish=None,
             lay=places.lay,
