@@ -113,7 +113,7 @@ class Bubblewrap:
     def _furnished(self, name: str, spec: CellSpec, undo: contextlib.ExitStack) -> Var:
         """A cell's /var with what it has from its start."""
         try:
-            var = self._vars.take(name)
+            var = self._vars.take(name, mounted=spec.package_dir is not None)
             undo.callback(self._vars.give_back, var)
             var.lay(spec.inputs)
         except OSError as error:
@@ -196,7 +196,7 @@ class Bubblewrap:
         async def furnish(wanted: CellSpec) -> None:
             if wires.quota(wanted.cpus) != wires.quota(spec.cpus):
                 layer.group.limit(wires.quota(wanted.cpus))
-            moved_in.append(await self._move_in(var, slots.within_reach(wanted)))
+            moved_in.append(await self._move_in(var, wanted))
 
         async def connect(pid: int | None) -> Wires:
             laid = await layer.connect(pid)

@@ -21,7 +21,7 @@ from longshore.adapters.sandbox.rooms import checked_name
 
 SPARE_COPIES = 4
 """Of one package; a copy that a cell has given back serves the next one by a single rename."""
-SPARE_VARS = 16
+SPARE_VARS = 8
 PACKAGES = 64
 SMALL = 32
 
@@ -31,6 +31,8 @@ class Var:
     """One cell's."""
 
     cell: Path
+    mounted: bool
+    """Whether the package is mounted at /var/task, which is there from the start then, or moved to it."""
 
     @property
     def at(self) -> Path:
@@ -50,7 +52,8 @@ class Var:
     def make(self) -> None:
         """The empty places."""
         self.cell.mkdir(mode=0o711)
-        for place in (self.at, *(self.at / name for name in ("lang", "runtime", "input", "task"))):
+        names = ("lang", "runtime", "input", *(["task"] if self.mounted else []))
+        for place in (self.at, *(self.at / name for name in names)):
             place.mkdir()
             place.chmod(0o755)
 
@@ -59,12 +62,8 @@ class Var:
         self.lay({})
         if self.names.exists():
             remove_tree(self.names)
-        if self.task.exists() and not any(self.task.iterdir()):
-            return
-        if self.task.exists():
+        if not self.mounted and self.task.exists():
             remove_tree(self.task)
-        self.task.mkdir()
-        self.task.chmod(0o755)
 
     def lay(self, inputs: Mapping[str, Path]) -> None:
         """Exactly these inputs. Raises Invalid for a name that leads out, OSError."""
@@ -91,13 +90,13 @@ class Vars:
     of a cell that is over, removing a directory that is one of them takes it milliseconds."""
 
     at: Path
-    _spare: list[Var] = field(default_factory=list)
+    _spare: Mapping[bool, list[Var]] = field(default_factory=lambda: {True: [], False: []})
 
-    def take(self, name: str) -> Var:
+    def take(self, name: str, *, mounted: bool) -> Var:
         """One with empty places. Raises OSError."""
-        if self._spare:
-            return self._spare.pop()
-        var = Var(self.at / name)
+        if self._spare[mounted]:
+            return self._spare[mounted].pop()
+        var = Var(self.at / name, mounted)
         try:
             var.make()
         except BaseException:
@@ -107,10 +106,11 @@ class Vars:
 
     def give_back(self, var: Var) -> None:
         """Its cell is over."""
+        spare = self._spare[var.mounted]
         try:
-            if len(self._spare) < SPARE_VARS:
+            if len(spare) < SPARE_VARS:
                 var.empty()
-                self._spare.append(var)
+                spare.append(var)
                 return
         except OSError:
             pass  # what resists goes with all of it
